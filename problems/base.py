@@ -1,0 +1,97 @@
+"""What a problem is: a target, the process that noises it, and how a sampler's error is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class View:
+    """How samples of a problem are drawn.
+
+    Attributes:
+        kind: ``"image"`` (each sample is a picture) or ``"scatter"`` (samples are dots in a plane).
+        low, high: values shown as the ends of the scale; for a scatter, the limits of both axes.
+        project: samples (n, *shape) -> pictures (n, h, w) or points (n, 2); None leaves them alone.
+        real: what the pictures of exact samples are called.
+        count: how many samples one picture shows.
+    """
+
+    kind: str
+    low: float
+    high: float
+    project: Callable[[np.ndarray], np.ndarray] | None = None
+    real: str = "exact samples"
+    count: int = 2000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A target, a forward process and a working interval; see ``shows`` for what it is good for.
+
+    Attributes:
+        name: what users type.
+        title: a heading.
+        shows: a paragraph: what the problem is and which failing of a sampler it brings to light.
+        make_target: builds the target (may read data; called on first use only).
+        process: the forward process.
+        shape: shape of one sample.
+        t_end: forward time at which runs end and errors are measured; above 0, no denoising row.
+        grid: name of the time grid (``sgmsolve.grid``), and ``grid_options`` for it.
+        exact: whether the target is Gaussian, so that exact W2 needs no samples.
+        starts: number of common starting points of deterministic runs.
+        samples: number of samples of stochastic runs where W2 is not exact.
+        view: how samples are drawn.
+        facts: short facts for people, label -> text.
+    """
+
+    name: str
+    title: str
+    shows: str
+    make_target: Callable[[], Any]
+    process: Any
+    shape: tuple[int, ...]
+    t_end: float
+    grid: str
+    view: View
+    grid_options: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    starts: int = 512
+    samples: int = 2000
+    facts: Mapping[str, str] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def target(self) -> Any:
+        """The target, made on first use."""
+        if "target" not in self._made:
+            self._made["target"] = self.make_target()
+        return self._made["target"]
+
+    @property
+    def dimension(self) -> int:
+        """Number of entries of one sample."""
+        return int(np.prod(self.shape))
+
+    def times(self, steps: int) -> list[float]:
+        """The problem's grid of ``steps`` steps, forward times falling from t_max to ``t_end``."""
+        from sgmsolve import grid
+
+        made = grid.make(self.grid, self.process, steps, t_min=self.t_end, **self.grid_options)
+        return [float(t) for t in made]
+
+    def marginal(self, n: int, t: float, seed: int) -> np.ndarray:
+        """Exact samples of x(t) = alpha(t) x0 + sigma(t) eps, shape (n, *shape), float64."""
+        rng = np.random.default_rng([seed, *self.name.encode()])
+        x0 = np.asarray(self.target.sample(n, seed=int(rng.integers(2**31))), dtype=np.float64)
+        alpha, sigma = float(self.process.alpha(t)), float(self.process.sigma(t))
+        return alpha * x0.reshape(n, *self.shape) + sigma * rng.standard_normal((n, *self.shape))
+
+    def replace(self, **changes: Any) -> Problem:
+        """Return a copy with some fields changed (a smaller number of samples, say)."""
+        return dataclasses.replace(self, **changes)

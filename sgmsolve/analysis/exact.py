@@ -1,0 +1,213 @@
+"""Exact mean and covariance of a plan's output on a Gaussian target, with no sampling.
+
+On a Gaussian target the prediction is affine in the state, e = gain z + offset mode by mode, so a plan is a
+linear recursion in y = (registers, previous predictions) and its mean and covariance follow exactly:
+
+    y -> (y, e)                       covariance bordered by gain C[z] and gain C[z, z] gain^T
+    y' = A (y, e) + noise xi          A holds move, kick and the shift of the history
+
+A does not depend on the mode, so both sides of the covariance are one matrix product over all modes.
+Arrays carry the modes on their last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sgmsolve.analysis.moments import Moments, distance
+from sgmsolve.errors import AnalysisError, unknown
+from sgmsolve.plan import Plan
+
+STARTS = ("exact", "prior")
+
+
+def output_moments(
+    plan: Plan, target: Any, process: Any, start: str | Moments = "exact"
+) -> Moments:
+    """Mean and covariance of the plan's result, mode by mode, in float64.
+
+    Args:
+        plan: any plan; weak-only plans too.
+        target: a Gaussian target: ``modes()`` gives eigenvalues, mean coefficients and multiplicity, and
+            ``affine(process, kind, times)`` its exact prediction's gain and offset, see ``predictions``.
+        process: the process the plan was built for; times are forward times.
+        start: law of the initial state: ``"exact"`` (the target's marginal at ``plan.t_start``), ``"prior"``
+            (N(0, Cov[z | x0]) there, which is what ``sample`` draws), or a ``Moments``.
+
+    Raises:
+        AnalysisError: the target is not Gaussian or has other modes than ``start``, the plan uses operators
+            that share no transform with the target, or it was built for another process.
+    """
+    check(plan, target, process)
+    law = _start(plan, target, process, start)
+    mean, cov = _prelude(plan, law)
+    matrices, noises = row_matrices(plan), noise_covariances(plan)
+    chunk = max(1, 2_000_000 // mean.shape[1])
+    for first in range(0, plan.rows, chunk):
+        rows = range(first, min(first + chunk, plan.rows))
+        gains, offsets = predictions(target, process, plan.predicts, plan.t[rows.start : rows.stop])
+        for i, r in enumerate(rows):
+            mean, cov = _row(mean, cov, gains[i], offsets[i], matrices[r], noises[r])
+    m = plan.m
+    return Moments(mean[:m], cov[:m, :m], law.multiplicity)
+
+
+def marginal(target: Any, process: Any, t: float) -> Moments:
+    """The exact law of z(t) on a Gaussian target: mean loading mu, covariance loading loading^T v + Cov."""
+    values, mean, multiplicity = _modes(target)
+    loading = np.asarray(process.loading(float(t)), dtype=np.float64)
+    noise = np.asarray(process.covariance(float(t)), dtype=np.float64)
+    outer = loading[:, None] * loading[None, :]
+    covariance = outer[:, :, None] * values + noise[:, :, None]
+    return Moments(loading[:, None] * mean, covariance, multiplicity)
+
+
+def data_law(target: Any) -> Moments:
+    """The law of the data themselves, one component."""
+    values, mean, multiplicity = _modes(target)
+    return Moments(mean[None], values[None, None], multiplicity)
+
+
+def ends_with_data(plan: Plan) -> bool:
+    """Whether the last row replaces the state by its data prediction (time stands still)."""
+    nodes = plan.nodes
+    return len(nodes) > 1 and nodes[-1].time == nodes[-2].time
+
+
+def error(
+    plan: Plan,
+    target: Any,
+    process: Any,
+    metric: str = "w2",
+    start: str | Moments = "exact",
+) -> float:
+    """Distance of the plan's output from what it should be, see ``moments.distance`` for the metrics.
+
+    The reference is the data law for a plan that ends with a data prediction, else the exact marginal at
+    ``plan.t_end``. Raises AnalysisError as ``output_moments`` and ``distance`` do.
+    """
+    output = output_moments(plan, target, process, start)
+    if ends_with_data(plan):
+        return distance(output.component(0), data_law(target), metric)
+    return distance(output, marginal(target, process, plan.t_end), metric)
+
+
+def check(plan: Plan, target: Any, process: Any) -> None:
+    """Raise AnalysisError, in a sentence, for what cannot be analysed exactly."""
+    if not hasattr(target, "modes") or not hasattr(target, "affine"):
+        msg = (
+            f"exact moments need a Gaussian target, but {type(target).__name__} is not one: its exact "
+            f"prediction is not affine in the state. Use samples and analysis.metrics instead."
+        )
+        raise AnalysisError(msg)
+    if tuple(plan.operators) != ("I",):
+        msg = (
+            f"plan {plan.name!r} uses the operators {', '.join(plan.operators)}, which share no transform "
+            f"with the target; exact moments go mode by mode and need plans whose only operator is I."
+        )
+        raise AnalysisError(msg)
+    if plan.process != process.spec():
+        msg = (
+            f"plan {plan.name!r} was built for {plan.process}, but the process given is "
+            f"{process.spec()}; build the plan for the process you analyse."
+        )
+        raise AnalysisError(msg)
+
+
+def _modes(target: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    values, mean, multiplicity = target.modes()
+    values = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    mean = np.broadcast_to(np.asarray(mean, dtype=np.float64), values.shape)
+    return values, mean, np.broadcast_to(np.asarray(multiplicity, dtype=np.float64), values.shape)
+
+
+def predictions(
+    target: Any, process: Any, kind: str, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain (R, p, m, M) and offset (R, p, M) of the target's exact prediction at each time."""
+    gain, offset = target.affine(process, kind, np.asarray(times, dtype=np.float64))
+    if gain.ndim == 2:  # scalar processes: p = m = 1 left out
+        return gain[:, None, None], offset[:, None]
+    return gain, offset
+
+
+def _start(plan: Plan, target: Any, process: Any, start: str | Moments) -> Moments:
+    exact = marginal(target, process, plan.t_start)
+    if isinstance(start, Moments):
+        if start.mean.shape != exact.mean.shape:
+            msg = (
+                f"the starting law has (components, modes) {start.mean.shape}, but this target and "
+                f"process have {exact.mean.shape}."
+            )
+            raise AnalysisError(msg)
+        return start
+    if start not in STARTS:
+        raise AnalysisError(unknown("starting law", str(start), STARTS))
+    if start == "exact":
+        return exact
+    noise = np.asarray(process.covariance(float(plan.t_start)), dtype=np.float64)
+    cov = np.repeat(noise[:, :, None], exact.mean.shape[1], axis=2)
+    return Moments(np.zeros_like(exact.mean), cov, exact.multiplicity)
+
+
+def _prelude(plan: Plan, law: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of (registers, empty history) before the first row."""
+    a = np.zeros((plan.k * plan.m + plan.p * (plan.history - 1), plan.m))
+    a[: plan.k * plan.m] = plan.prelude_move
+    cov = np.einsum("ia,abM,jb->ijM", a, law.covariance, a)
+    width = plan.k * plan.m
+    cov[:width, :width] += (plan.prelude_noise @ plan.prelude_noise.T)[:, :, None]
+    return a @ law.mean, cov
+
+
+def row_matrices(plan: Plan) -> np.ndarray:
+    """Per row the matrix A (R, n, n + p) that acts on (registers, p (K - 1) remembered numbers, e)."""
+    p, width = plan.p, plan.k * plan.m
+    size = width + p * (plan.history - 1)
+    a = np.zeros((plan.rows, size, size + p))
+    a[:, :width, :width] = plan.move
+    a[:, :width, size:] = plan.kick[..., 0]
+    for j in range(1, plan.history):
+        block = slice(width + (j - 1) * p, width + j * p)
+        a[:, :width, block] = plan.kick[..., j]
+        source = size if j == 1 else width + (j - 2) * p
+        a[:, block, source : source + p] = np.eye(p)
+    return a
+
+
+def noise_covariances(plan: Plan) -> np.ndarray:
+    """Per row the covariance (R, n, n, 1) of what the draws add to (registers, history)."""
+    width = plan.k * plan.m
+    size = width + plan.p * (plan.history - 1)
+    out = np.zeros((plan.rows, size, size, 1))
+    out[:, :width, :width, 0] = plan.noise @ np.swapaxes(plan.noise, 1, 2)
+    return out
+
+
+def _row(
+    mean: np.ndarray,
+    cov: np.ndarray,
+    gain: np.ndarray,
+    offset: np.ndarray,
+    a: np.ndarray,
+    noise: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One row: border by the prediction, then apply A on both sides."""
+    (n, modes), (p, m) = mean.shape, gain.shape[:2]
+    full = np.empty((n + p, n + p, modes))
+    extended = np.empty((n + p, modes))
+    full[:n, :n], extended[:n] = cov, mean
+    if m == 1:
+        cross = gain[:, 0, None] * cov[0]
+        full[n:, n:] = cross[:, 0, None] * gain[:, 0]
+        extended[n:] = gain[:, 0] * mean[0] + offset
+    else:
+        cross = np.einsum("pmM,mnM->pnM", gain, cov[:m])
+        full[n:, n:] = np.einsum("pmM,qmM->pqM", cross[:, :m], gain)
+        extended[n:] = np.einsum("pmM,mM->pM", gain, mean[:m]) + offset
+    full[n:, :n] = cross
+    full[:n, n:] = cross.swapaxes(0, 1)
+    left = (a @ full.reshape(n + p, -1)).reshape(n, n + p, modes)
+    return a @ extended, a @ left + noise

@@ -1,0 +1,109 @@
+"""The numbers of a comparison arranged for people: one table and one chart a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sgmsolve.analysis.work_precision import METRICS
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def metric_tables(rows: Rows) -> list[dict[str, Any]]:
+    """For each metric that was measured: title, explanation, budgets, lines sorted by the last error.
+
+    Every line is a method with one cell a budget (None where it was not measured); the smallest
+    error of a budget is marked. Metrics never share a table.
+    """
+    tables = []
+    for metric, (title, text) in METRICS.items():
+        own = [r for r in rows if r["metric"] == metric]
+        if not own:
+            continue
+        budgets = sorted({r["budget"] for r in own})
+        cells = {(r["method"], r["budget"]): r for r in own}
+        best = {b: _best(r for r in own if r["budget"] == b) for b in budgets}
+        methods = sorted(dict.fromkeys(r["method"] for r in own), key=lambda m: _rank(m, own))
+        lines = [
+            {
+                "method": m,
+                "kind": next(r["kind"] for r in own if r["method"] == m),
+                "cells": [_cell(cells.get((m, b)), best[b]) for b in budgets],
+            }
+            for m in methods
+        ]
+        floors = [r["floor"] for r in own if r["floor"] is not None]
+        floor = max(floors) if floors else None
+        tables.append(
+            {
+                "metric": metric,
+                "title": title,
+                "text": text,
+                "floor": floor,
+                "floor_text": _floor_text(metric, floor),
+                "budgets": budgets,
+                "lines": lines,
+                "chart": {"title": title, "floor": floor, "rows": [_point(r) for r in own]},
+            }
+        )
+    return tables
+
+
+def _best(rows: Any) -> float | None:
+    errors = [r["error"] for r in rows if r["error"] is not None]
+    return min(errors) if errors else None
+
+
+def _rank(method: str, rows: Rows) -> tuple[int, float]:
+    """Smallest error at the largest budget first, methods with no number last."""
+    own = [r for r in rows if r["method"] == method and r["error"] is not None]
+    if not own:
+        return (1, 0.0)
+    last = max(own, key=lambda r: r["budget"])
+    return (-last["budget"], last["error"])
+
+
+def _cell(row: Mapping[str, Any] | None, best: float | None) -> dict[str, Any]:
+    if row is None or row["error"] is None:
+        return {"text": "–", "best": False, "hint": row["message"] if row else "not measured"}
+    spread = f", spread over seeds {short(row['spread'])}" if row["spread"] is not None else ""
+    return {
+        "text": short(row["error"]),
+        "best": row["error"] == best,
+        "hint": f"{row['nfe']} evaluations, {row['steps']} steps, {row['seconds']:.2f} s{spread}",
+    }
+
+
+def _point(row: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("method", "kind", "budget", "nfe", "steps", "error", "seconds", "spread")
+    return {k: row[k] for k in keys}
+
+
+def _floor_text(metric: str, floor: float | None) -> str:
+    if floor is None:
+        return ""
+    if metric == "rms":
+        return f"The reference itself is good to about {short(floor)}."
+    return f"Two sets of exact samples differ by {short(floor)}."
+
+
+def short(value: float) -> str:
+    """Two digits: 0.034, 1.2, 3.4e-7."""
+    if value == 0:
+        return "0"
+    if 0.001 <= abs(value) < 100:
+        return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def order_text(orders: Mapping[str, float] | None, kind: str) -> str:
+    """A claimed order, or an empty text."""
+    return f"{orders[kind]:g}" if orders and kind in orders else ""
+
+
+def sentence_list(items: Sequence[Any]) -> str:
+    """5, 10 and 20."""
+    texts = [str(i) for i in items]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,120 @@
+"""``results.json``: the rows of a comparison with everything needed to know where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sgmsolve.analysis.work_precision import METRICS, Choice, Comparison
+from sgmsolve.methods.references import REFERENCES
+from sgmsolve.methods.registry import Method, all_methods, find
+
+FORMAT, VERSION = "sgmsolve-compare", 1
+PACKAGES = ("sgmsolve", "numpy", "scipy", "scikit-learn")
+
+
+def results(
+    found: Comparison,
+    problems: Sequence[Any],
+    choices: Sequence[Choice],
+    budgets: Sequence[int],
+    *,
+    seed: int,
+    command: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """A JSON-able dictionary: ``meta``, ``metrics``, ``problems``, ``methods`` and ``rows``."""
+    used = {find(choice.method).name for choice in choices}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "meta": {
+            "command": command,
+            "seed": seed,
+            "nfe": list(budgets),
+            "started": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "seconds": seconds,
+            "machine": machine(),
+            "versions": versions(),
+        },
+        "metrics": {name: {"title": title, "text": text} for name, (title, text) in METRICS.items()},
+        "problems": [problem_record(p) for p in problems],
+        "methods": [{**method_record(m), "used": m.name in used} for m in all_methods()],
+        "rows": [dataclasses.asdict(row) for row in found.rows],
+    }
+
+
+def method_record(method: Method) -> dict[str, Any]:
+    """Everything the registry knows about a method."""
+    paper = REFERENCES.get(method.reference)
+    return {
+        "name": method.name,
+        "family": method.family,
+        "summary": method.summary,
+        "predicts": method.predicts,
+        "stochastic": method.stochastic,
+        "evaluations": method.evaluations,
+        "orders": method.claims("published"),
+        "matched": method.claims("matched") if method.matched else None,
+        "options": dict(method.options),
+        "processes": list(method.processes),
+        "aliases": list(method.aliases),
+        "reference": paper.text() if paper else method.reference,
+        "equation": method.equation,
+        "notes": method.notes,
+        "order_notes": method.order_notes,
+    }
+
+
+def problem_record(problem: Any) -> dict[str, Any]:
+    """What is known about a problem without reading its data."""
+    interval = {
+        "Process": repr(problem.process),
+        "Interval": f"t = {problem.process.t_max:g} to {problem.t_end:g}",
+        "Grid": problem.grid,
+    }
+    return {
+        "name": problem.name,
+        "title": problem.title,
+        "shows": problem.shows,
+        "shape": list(problem.shape),
+        "exact": problem.exact,
+        "facts": {**problem.facts, **interval},
+    }
+
+
+def machine() -> dict[str, str]:
+    """The machine in words."""
+    return {
+        "cores": str(os.cpu_count()),
+        "system": platform.system(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+    }
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

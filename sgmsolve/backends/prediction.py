@@ -1,0 +1,126 @@
+"""One evaluation of the network: call, check, cast to the state's dtype, convert to the plan's kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sgmsolve._array import kind_of
+from sgmsolve.backends.lowering import Terms, mark_last, pattern
+from sgmsolve.errors import BackendError, ModelError
+from sgmsolve.plan import Plan
+
+State = tuple[Any, ...]
+
+
+def check_process(plan: Plan, model: Any) -> None:
+    """The plan's tables hold for one process only. Raises BackendError if the model's is another."""
+    for name in ("process", "predicts"):
+        if not hasattr(model, name):
+            msg = (
+                f"the model is a {type(model).__name__} without .{name}; wrap the network with "
+                f"sgmsolve.as_model(net, process, predicts=...)."
+            )
+            raise BackendError(msg)
+    given = model.process.spec()
+    if given != plan.process:
+        changed = sorted(k for k in {*given, *plan.process} if given.get(k) != plan.process.get(k))
+        msg = (
+            f"plan {plan.name!r} was built for the process {plan.process}, but the model's process is {given} "
+            f"(different: {', '.join(changed)}); build the plan with model.process."
+        )
+        raise BackendError(msg)
+
+
+def native(plan: Plan, model: Any) -> Any:
+    """The model asked for the plan's kind directly where it can give every kind (``as_kind``)."""
+    as_kind = getattr(model, "as_kind", None)
+    return as_kind(plan.predicts) if as_kind is not None else model
+
+
+def conversions(plan: Plan, model: Any) -> list[np.ndarray] | None:
+    """(p, m + p_model) matrices, one a row, with prediction = matrix (z, model(z, t)); None: as it is.
+
+    Raises ProcessError, before any evaluation, where the conversion does not exist.
+    """
+    if model.predicts == plan.predicts:
+        return None
+    out = []
+    for t in np.asarray(plan.t, dtype=np.float64).tolist():
+        a, b = model.process.conversion(model.predicts, plan.predicts, t)
+        out.append(np.concatenate([np.asarray(a, np.float64), np.asarray(b, np.float64)], axis=-1))
+    return out
+
+
+class Predictor:
+    """``predict(z, row)``: the checked, cast and converted prediction as p arrays.
+
+    Args:
+        plan, model: as in ``solve``.
+        ops: the backend's array operations.
+        times: what the model is given as t, one a row.
+    """
+
+    def __init__(self, plan: Plan, model: Any, ops: Any, times: Any) -> None:
+        self.model = native(plan, model)
+        self.ops, self.times = ops, times
+        matrices = conversions(plan, self.model)
+        self.expected = plan.p if matrices is None else matrices[0].shape[1] - plan.m
+        self.terms: list[tuple[tuple[int, Terms], ...]] | None = (
+            None if matrices is None else [mark_last(pattern(x.tolist())) for x in matrices]
+        )
+
+    def __call__(self, z: State, r: int) -> State:
+        e = self.model(z, self.times[r])
+        e = checked(e, z, self.expected, self.ops, r, self.times[r])
+        if self.terms is None:
+            return e
+        sources, out = [*z, *e], [None] * len(self.terms[r])
+        del e
+        for i, terms in self.terms[r]:
+            out[i] = self.ops.combine(terms, sources) if terms else self.ops.zeros(z[0])
+        return tuple(out)
+
+
+def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
+    """The prediction as ``expected`` arrays shaped like the state, cast to its dtype.
+
+    Raises ModelError for another number of arrays, another shape, library or type. No arithmetic.
+    """
+    x = z[0]
+    parts = e if type(e) is tuple else tuple(e) if isinstance(e, list) else (e,)
+    if len(parts) == expected:
+        for part in parts:
+            if type(part) is not type(x) or part.shape != x.shape or part.dtype != x.dtype:
+                break
+        else:
+            return parts
+    where = f" in row {r} at t = {t:.6g}" if isinstance(t, float) else ""
+    if len(parts) != expected:
+        msg = (
+            f"the model returned {len(parts)} array(s){where}, expected {expected}; return one array for each "
+            f"predicted component."
+        )
+        raise ModelError(msg)
+    for part in parts:
+        if not hasattr(part, "dtype") or kind_of(part) != ops.kind:
+            name = f"{type(part).__module__}.{type(part).__name__}"
+            msg = (
+                f"the model returned a {name}{where}, expected a {ops.kind} array like the state; give "
+                f"solve a state of the network's library, or convert inside the network you pass."
+            )
+            raise ModelError(msg)
+        if tuple(part.shape) != tuple(x.shape):
+            msg = (
+                f"the model returned shape {tuple(part.shape)}{where}, expected the state's "
+                f"{tuple(x.shape)}; slice or reshape in the network you pass."
+            )
+            raise ModelError(msg)
+        if not ops.is_floating(part):
+            msg = (
+                f"the model returned dtype {part.dtype}{where}, expected a real floating type such as "
+                f"the state's {x.dtype}; convert it in the network you pass."
+            )
+            raise ModelError(msg)
+    return tuple(ops.cast(part, x) for part in parts)

@@ -1,0 +1,244 @@
+"""One evaluation a step: Euler-Maruyama, probability-flow Euler, reverse diffusion, ancestral, DDIM.
+
+All steps go from forward time t to s < t. With a = alpha_t / alpha_s and v = sigma_t^2 - a^2 sigma_s^2,
+the forward transition from s to t is x_t = a x_s + sqrt(v) xi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sgmsolve._array import ops
+from sgmsolve.errors import MethodError
+from sgmsolve.methods.registry import register
+from sgmsolve.plan import Plan, PlanBuilder
+
+
+@register(
+    "euler-maruyama",
+    family="one-step",
+    summary="Euler-Maruyama on the reverse-time SDE.",
+    predicts="score",
+    variable="t",
+    orders={"weak": 1},
+    stochastic=True,
+    weights=("published",),
+    defaults={"eta": 1.0},
+    reference="song2021sde",
+    equation="eq. (6)",
+    aliases=("em",),
+)
+@register(
+    "pf-euler",
+    family="one-step",
+    summary="Explicit Euler in t on the probability-flow ODE.",
+    predicts="score",
+    variable="t",
+    orders={"deterministic": 1},
+    weights=("published",),
+    defaults={"eta": 0.0},
+    reference="song2021sde",
+    equation="eq. (13)",
+)
+def euler_maruyama(
+    process: Any, grid: Sequence[Any], *, eta: float = 1.0, denoise: bool = False
+) -> Plan:
+    """x_s = x - h [F x - (1 + eta^2)/2 G G^T score(x, t)] + eta G sqrt(h) xi, with h = t - s.
+
+    ``eta = 1`` is the reverse SDE, ``eta = 0`` the probability-flow ODE; all eta share marginals.
+    """
+    b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="increment")
+    for t, s in b.steps():
+        x, h = b.z, t - s
+        score = b.predict(x, t)
+        x_s = x - h * (b.F(t) * x - (1 + eta**2) / 2 * b.GG(t) * score)
+        if eta:
+            x_s = x_s + eta * ops(h).sqrt(h) * b.G(t) * b.xi()
+        b.advance(x_s)
+    return b.plan()
+
+
+def _discretised(process: Any, discretisation: str, t: Any, s: Any) -> tuple[Any, Any]:
+    """(a, v) of the forward transition from s to t: exact, or score_sde's beta(t) (t - s) form."""
+    if discretisation == "exact":
+        return process.alpha_ratio(s, t), process.transition_variance(s, t)
+    beta = process.beta(t) * (t - s)
+    return ops(beta).sqrt(1 - beta), beta
+
+
+def _check_discretisation(process: Any, discretisation: str, steps: int, name: str) -> None:
+    if discretisation not in ("exact", "score_sde"):
+        msg = f"unknown discretisation {discretisation!r}; known: exact, score_sde."
+        raise MethodError(msg)
+    if discretisation == "exact":
+        return
+    if type(process).__name__ != "VP":
+        msg = (
+            f"{name} with discretisation='score_sde' uses beta(t) (t - s) and is for VP, but the process "
+            f"is {type(process).__name__}; use discretisation='exact'."
+        )
+        raise MethodError(msg)
+    if steps < 20:
+        msg = (
+            f"{name} with discretisation='score_sde' was given {steps} steps, but sqrt(1 - beta h) needs "
+            f"T >= 20; take more steps or discretisation='exact'."
+        )
+        raise MethodError(msg)
+
+
+@register(
+    "reverse-diffusion",
+    family="one-step",
+    summary="Reverse diffusion sampler: the forward chain's discretisation, reversed.",
+    predicts="score",
+    variable="t",
+    orders={"weak": 1},
+    stochastic=True,
+    weights=("published",),
+    reference="song2021sde",
+    equation="eq. (46)",
+    notes="discretisation='exact' takes alpha-bar ratios and any step count; 'score_sde' needs T >= 20.",
+)
+def reverse_diffusion(
+    process: Any, grid: Sequence[Any], *, discretisation: str = "exact", denoise: bool = False
+) -> Plan:
+    """x_s = (2 - a) x + v score(x, t) + sqrt(v) xi."""
+    b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="kernel")
+    _check_discretisation(process, discretisation, len(b.times) - 1, "reverse-diffusion")
+    for t, s in b.steps():
+        a, v = _discretised(process, discretisation, t, s)
+        score = b.predict(b.z, t)
+        b.advance((2 - a) * b.z + v * score + ops(v).sqrt(v) * b.xi())
+    return b.plan()
+
+
+@register(
+    "ancestral",
+    family="one-step",
+    summary="Ancestral sampling (DDPM).",
+    predicts="noise",
+    variable="rho",
+    orders={"weak": 1},
+    stochastic=True,
+    weights=("published",),
+    reference="ho2020ddpm",
+    equation="Algorithm 2",
+    aliases=("ddpm",),
+    notes="variance='small' is the posterior variance (= DDIM with eta 1), 'large' the forward one.",
+)
+def ancestral(
+    process: Any,
+    grid: Sequence[Any],
+    *,
+    discretisation: str = "exact",
+    variance: str = "small",
+    denoise: bool = False,
+) -> Plan:
+    """x_s = (x - v/sigma_t eps(x, t)) / a + std xi, std^2 = v sigma_s^2/sigma_t^2 ("small") or v ("large").
+
+    ``discretisation="score_sde"`` is x_s = (x + beta h score) / sqrt(1 - beta h) + sqrt(beta h) xi.
+    """
+    if variance not in ("small", "large"):
+        msg = f"unknown variance {variance!r}; known: small, large."
+        raise MethodError(msg)
+    b = PlanBuilder(process, grid, predicts="noise", denoise=denoise, draws="kernel")
+    _check_discretisation(process, discretisation, len(b.times) - 1, "ancestral")
+    for t, s in b.steps():
+        a, v = _discretised(process, discretisation, t, s)
+        sigma_t = process.sigma(t)
+        noise = b.predict(b.z, t)
+        std = ops(v).sqrt(v)
+        if variance == "small" and discretisation == "exact":
+            std = std * process.sigma(s) / sigma_t
+        b.advance((b.z - v / sigma_t * noise) / a + std * b.xi())
+    return b.plan()
+
+
+def _ddim_std(process: Any, t: Any, s: Any, eta: float) -> tuple[Any, Any]:
+    """(std of the fresh noise, weight of the predicted noise): DDIM eq. (16) for any alpha, sigma."""
+    sigma_s = process.sigma(s)
+    std = eta * sigma_s / process.sigma(t) * ops(t).sqrt(process.transition_variance(s, t))
+    return std, ops(t).sqrt(sigma_s**2 - std**2)
+
+
+def _check_eta(eta: float) -> None:
+    if not 0 <= eta <= 1:
+        msg = f"eta = {eta} was given, but DDIM's noise level lies in [0, 1]: 0 is the ODE, 1 is DDPM."
+        raise MethodError(msg)
+
+
+@register(
+    "ddim",
+    family="one-step",
+    summary="DDIM; with eta = 0 also Euler in sigma, DPM-Solver-1 and exponential Euler.",
+    predicts="noise",
+    variable="rho",
+    orders={"deterministic": 1},
+    reference="song2021ddim",
+    equation="eq. (12)",
+    aliases=("euler", "dpm-solver-1", "exp-euler"),
+)
+@register(
+    "ddim-sde",
+    family="one-step",
+    summary="DDIM with eta = 1.",
+    predicts="noise",
+    variable="rho",
+    orders={"weak": 1},
+    stochastic=True,
+    weights=("published",),
+    defaults={"eta": 1.0},
+    reference="song2021ddim",
+    equation="eq. (12), (16)",
+)
+def ddim(process: Any, grid: Sequence[Any], *, eta: float = 0.0, denoise: bool = False) -> Plan:
+    """x_s = alpha_s (x - sigma_t eps)/alpha_t + sqrt(sigma_s^2 - std^2) eps + std xi."""
+    _check_eta(eta)
+    b = PlanBuilder(process, grid, predicts="noise", denoise=denoise, draws="kernel")
+    for t, s in b.steps():
+        psi = process.alpha_ratio(t, s)
+        std, direction = _ddim_std(process, t, s, eta)
+        eps = b.predict(b.z, t)
+        x_s = psi * b.z + (direction - psi * process.sigma(t)) * eps
+        b.advance(x_s + std * b.xi() if eta else x_s)
+    return b.plan()
+
+
+@register(
+    "ddim-data",
+    family="one-step",
+    summary="DDIM written for data prediction (DPM-Solver++-1).",
+    predicts="data",
+    variable="lam",
+    orders={"deterministic": 1},
+    reference="song2021ddim",
+    equation="eq. (12)",
+    aliases=("dpm++1",),
+)
+@register(
+    "ddim-data-sde",
+    family="one-step",
+    summary="DDIM with eta = 1, written for data prediction.",
+    predicts="data",
+    variable="lam",
+    orders={"weak": 1},
+    stochastic=True,
+    defaults={"eta": 1.0},
+    reference="song2021ddim",
+    equation="eq. (12), (16)",
+    aliases=("sde-dpm++1",),
+)
+def ddim_data(
+    process: Any, grid: Sequence[Any], *, eta: float = 0.0, denoise: bool = False
+) -> Plan:
+    """x_s = k x + (alpha_s - k alpha_t) x0 + std xi, with k = sqrt(sigma_s^2 - std^2)/sigma_t."""
+    _check_eta(eta)
+    b = PlanBuilder(process, grid, predicts="data", denoise=denoise, draws="kernel:data")
+    for t, s in b.steps():
+        std, direction = _ddim_std(process, t, s, eta)
+        k = direction / process.sigma(t)
+        x0 = b.predict(b.z, t)
+        x_s = k * b.z + (process.alpha(s) - k * process.alpha(t)) * x0
+        b.advance(x_s + std * b.xi() if eta else x_s)
+    return b.plan()

@@ -1,0 +1,149 @@
+"""One record a method: it drives tests, the command line, the docs' table and citations.
+
+    @register("ddim", family="one-step", predicts="noise", orders={"deterministic": 1, "weak": 1}, ...)
+    def ddim(process, grid, *, eta=0.0, denoise=False): ...
+
+A method is a pure function ``(process, grid, **options) -> Plan``; its keyword-only parameters are its
+options, and an option that is not one of them is an error.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sgmsolve.errors import MethodError, unknown
+from sgmsolve.plan import Plan
+
+Build = Callable[..., Plan]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is known about a method.
+
+    Attributes:
+        name: the name users type.
+        build: ``(process, grid, *, options) -> Plan``.
+        family: chapter in the docs' table.
+        summary: one sentence.
+        predicts: kind of prediction its plans consume.
+        variable: the method's own variable, in which polynomial predictions are integrated exactly:
+            ``"lam"`` (half log-SNR), ``"rho"`` (sigma/alpha) or ``"t"``.
+        orders: claimed orders by its theorem, keys ``deterministic`` and ``weak``; for a method whose option
+            ``eta`` decides, both are given.
+        matched: claimed orders with ``start="matched"``, where that differs.
+        published: claimed orders with ``start="published"`` (the default start) where the start limits it.
+        stochastic: whether the default options draw noise.
+        evaluations: network evaluations a step, start-up rows aside.
+        stages: evaluations a step that the tree conditions must treat as stages (1: multistep or one-step).
+        weights: ``("exact",)``, ``("published",)`` or both, first the default.
+        processes: names of processes it is for; empty: all.
+        reference: citation key (``sgmsolve.methods.references``).
+        equation: where in the paper.
+        aliases: other names users may know.
+        defaults: options preset by this record.
+        notes: what a user should know, one or two sentences.
+        order_notes: why a claim is absent or conditional.
+    """
+
+    name: str
+    build: Build
+    family: str
+    summary: str
+    predicts: str
+    variable: str
+    orders: Mapping[str, float]
+    matched: Mapping[str, float] = field(default_factory=dict)
+    stochastic: bool = False
+    evaluations: int = 1
+    stages: int = 1
+    weights: tuple[str, ...] = ("exact",)
+    processes: tuple[str, ...] = ()
+    reference: str = ""
+    equation: str = ""
+    aliases: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+    order_notes: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Option name -> default value."""
+        parameters = inspect.signature(self.build).parameters.values()
+        found = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return {**found, **self.defaults}
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Ways to start: ``("published", "matched")`` for methods with history, else one."""
+        return ("published", "matched") if "start" in self.options else ("published",)
+
+    def claims(self, start: str = "published") -> dict[str, float]:
+        """Claimed orders for one way to start."""
+        return dict(self.orders) if start == "published" else {**self.orders, **self.matched}
+
+    def __call__(self, process: Any, grid: Any, **options: Any) -> Plan:
+        """Build the plan; unknown options raise MethodError."""
+        known = self.options
+        for name in options:
+            if name not in known:
+                raise MethodError(unknown(f"option of method {self.name!r}:", name, known))
+        if self.processes and type(process).__name__ not in self.processes:
+            msg = (
+                f"method {self.name!r} is for {', '.join(self.processes)}, but the process is "
+                f"{type(process).__name__}; see `sgmsolve methods` for one that fits."
+            )
+            raise MethodError(msg)
+        merged = {**self.defaults, **options}
+        plan = self.build(process, grid, **merged)
+        start = merged.get("start", known.get("start", "published"))
+        return plan.replace(
+            name=self.name,
+            orders=self.claims(start),
+            start=start,
+            reference=self.reference,
+            options={**known, **options},
+        )
+
+
+METHODS: dict[str, Method] = {}
+_aliases: dict[str, str] = {}
+
+
+def register(*names: str, **record: Any) -> Callable[[Build], Build]:
+    """Add records for a builder; the decorated function stays a plain function."""
+
+    def add(build: Build) -> Build:
+        for name in names:
+            method = Method(name=name, build=build, **record)
+            for key in (name, *method.aliases):
+                if key in METHODS or key in _aliases:
+                    msg = f"two methods are called {key!r}."
+                    raise MethodError(msg)
+            METHODS[name] = method
+            _aliases.update(dict.fromkeys(method.aliases, name))
+        return build
+
+    return add
+
+
+def find(name: str) -> Method:
+    """The record of a method by name or alias; MethodError names the nearest."""
+    _load()
+    name = _aliases.get(name, name)
+    if name not in METHODS:
+        raise MethodError(unknown("method", name, [*METHODS, *_aliases]))
+    return METHODS[name]
+
+
+def all_methods() -> list[Method]:
+    """All records, by family and name."""
+    _load()
+    return list(METHODS.values())
+
+
+def _load() -> None:
+    import sgmsolve.methods  # noqa: F401 (importing the package registers every family)

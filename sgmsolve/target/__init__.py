@@ -1,0 +1,23 @@
+"""Distributions whose scores are exact under every scalar process: problems with known answers.
+
+Forward time throughout: at time t a sample is x(t) = alpha x0 + sigma eps with x0 from the target.
+"""
+
+from __future__ import annotations
+
+from sgmsolve.target.base import AbstractTarget as AbstractTarget
+from sgmsolve.target.base import TargetError as TargetError
+from sgmsolve.target.base import TargetModel as TargetModel
+from sgmsolve.target.covariance import AbstractCovariance as AbstractCovariance
+from sgmsolve.target.covariance import DenseCovariance as DenseCovariance
+from sgmsolve.target.covariance import SpectralCovariance as SpectralCovariance
+from sgmsolve.target.empirical import Empirical as Empirical
+from sgmsolve.target.field import GaussianField as GaussianField
+from sgmsolve.target.gaussian import AbstractGaussian as AbstractGaussian
+from sgmsolve.target.gaussian import Gaussian as Gaussian
+from sgmsolve.target.mixture import GaussianMixture as GaussianMixture
+from sgmsolve.target.transform import AbstractTransform as AbstractTransform
+from sgmsolve.target.transform import DenseTransform as DenseTransform
+from sgmsolve.target.transform import FourierTransform as FourierTransform
+from sgmsolve.target.transform import IdentityTransform as IdentityTransform
+from sgmsolve.target.transform import LowRankTransform as LowRankTransform
