@@ -208,18 +208,22 @@ def cholesky(matrix: Any) -> np.ndarray:
     unit = 2.0 ** (1 - _bits(xp)) * 16 * m
     for j in range(m):
         pivot = s[j, j] - sum(factor[j, i] ** 2 for i in range(j))
-        if pivot < -unit * abs(s[j, j]) or s[j, j] < 0:
+        rest = [
+            s[i, j] - sum(factor[i, n] * factor[j, n] for n in range(j)) for i in range(j + 1, m)
+        ]
+        if pivot > unit * s[j, j]:
+            factor[j, j] = xp.sqrt(pivot)
+            factor[j + 1 :, j] = [value / factor[j, j] for value in rest]
+            continue
+        # |rest_i|^2 <= pivot_i pivot_j holds in every semidefinite matrix.
+        sizes = [unit * s[j, j] * s[i, i] for i in range(j + 1, m)]
+        small = all(v * v <= 4 * size for v, size in zip(rest, sizes, strict=True))
+        if pivot < -unit * s[j, j] or s[j, j] < 0 or not small:
             msg = (
                 f"a covariance must be positive semidefinite, but pivot {j} of {s.tolist()} is "
                 f"{float(pivot):.3g}; check the coefficients it was made from."
             )
             raise ProcessError(msg)
-        if pivot <= unit * s[j, j]:
-            continue
-        factor[j, j] = xp.sqrt(pivot)
-        for i in range(j + 1, m):
-            rest = s[i, j] - sum(factor[i, n] * factor[j, n] for n in range(j))
-            factor[i, j] = rest / factor[j, j]
     return factor
 
 
@@ -257,6 +261,8 @@ def sqrtm_psd(matrix: Any) -> np.ndarray:
         exact, basis = mpmath.eigsy(mpmath.matrix(s.tolist()))
         vectors = np.array(basis.tolist(), dtype=object).reshape(s.shape)
         roots = np.array([mpmath.sqrt(max(v, 0)) for v in exact], dtype=object)
-        return (vectors * roots) @ vectors.T
-    values, found = np.linalg.eigh(s.astype(np.float64))
-    return (found * np.sqrt(np.clip(values, 0.0, None))) @ found.T
+        root = (vectors * roots) @ vectors.T
+    else:
+        values, found = np.linalg.eigh(s.astype(np.float64))
+        root = (found * np.sqrt(np.clip(values, 0.0, None))) @ found.T
+    return (root + root.T) / 2

@@ -114,11 +114,15 @@ class KeyedNoise(Noise):
 
     def bind(self, plan: Plan | None, z: tuple[Any, ...]) -> Draw:
         """See :class:`Noise`; ``plan`` is not looked at."""
-        like, indices = z[0], self.numbers(z[0].shape[0])
-        if self.generator == "native" and kind_of(like) == "torch":
-            from sgmsolve.backends.torch_noise import keyed_draw
+        like = z[0]
+        if kind_of(like) == "torch":
+            from sgmsolve.backends import torch_noise
 
-            return keyed_draw(self, indices, like)
+            if torch_noise.is_compiling():
+                return torch_noise.traced_draw(self, like)
+        indices = self.numbers(like.shape[0])
+        if self.generator == "native" and kind_of(like) == "torch":
+            return torch_noise.keyed_draw(self, indices, like)
         if self.generator == "native" and kind_of(like) == "jax":
             from sgmsolve.backends.jax_noise import keyed_draw as jax_draw
 

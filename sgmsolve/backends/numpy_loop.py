@@ -67,6 +67,8 @@ class NumpyOps:
         # A finite sum of squares settles it in one cheap call; only its overflow needs a second look.
         return all(math.isfinite(np.vdot(a, a)) or bool(np.isfinite(a).all()) for a in arrays)
 
+    truth = staticmethod(bool)
+
     @staticmethod
     def first_bad(flags: list[Any]) -> tuple[int | None, Any]:
         """Index of the first flag that is down, None if none is; and the flags as an array."""

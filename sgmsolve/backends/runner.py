@@ -73,7 +73,7 @@ class Runner:
         self.flags: list[Any] = []
         self.registers: list[Any] = []
         self.history: list[Any] = []
-        self.clear = True  # whether all rows so far were finite, on the device ("stop" only)
+        self.clear: Any = None  # whether all rows so far were finite, on the device ("stop" only)
 
     def begin(self, resume: State | None) -> None:
         """Registers before the first row, or those of a saved state."""
@@ -129,14 +129,14 @@ class Runner:
     def _accept(self, flag: Any, before: Any) -> bool:
         """Record a row's flag; freeze or stop where that is asked for. False: the row is undone."""
         if self.immediate:
-            if bool(flag):
+            if self.ops.truth(flag):
                 return True
             self.bad, self.stopped = self.r, True
             self.registers, self.history = before
             return False
         self.flags.append(flag)
         if self.on_nonfinite == "stop":
-            self.clear = flag if self.clear is True else self.clear & flag
+            self.clear = flag if self.clear is None else self.ops.both(self.clear, flag)
             where = self.ops.where
             pairs = zip(self.registers, before[0], strict=True)
             self.registers = [where(self.clear, new, old) for new, old in pairs]

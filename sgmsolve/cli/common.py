@@ -182,6 +182,14 @@ def check_new_file(path: Path, what: str) -> None:
     check_folder(path.parent)
 
 
+def named(path: Path, suffix: str) -> Path:
+    """The path with the suffix; CommandError for a path that names no file."""
+    if not path.name or path.name in (".", "..") or path.is_dir():
+        msg = f"{click.format_filename(path)!r} names no file; give one such as samples{suffix}."
+        raise CommandError(msg)
+    return path if path.suffix == suffix else path.with_name(path.name + suffix)
+
+
 def _refused(action: Callable[[], Any], path: Path) -> None:
     try:
         action()

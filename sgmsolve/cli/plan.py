@@ -11,6 +11,7 @@ from sgmsolve.cli.common import (
     check_new_file,
     json_option,
     method_options,
+    named,
     option_option,
     print_json,
 )
@@ -58,7 +59,7 @@ def plan(
     process = getattr(processes, names[process_name.lower()])()
     typed = method_options(find(method), options)
     if out is not None:
-        out = out if out.suffix == ".npz" else out.with_name(out.name + ".npz")
+        out = named(out, ".npz")
         check_new_file(out, "name another file to keep both plans.")
     size = {"nfe": nfe} if nfe is not None else {"steps": steps or 5}
     made = build_plan(process, method, grid=grid_name, **size, **typed)

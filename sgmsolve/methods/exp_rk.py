@@ -17,7 +17,7 @@ from typing import Any
 from sgmsolve._array import ops
 from sgmsolve.methods.registry import register
 from sgmsolve.phi import phi
-from sgmsolve.plan import Plan, PlanBuilder
+from sgmsolve.plan import Affine, Plan, PlanBuilder
 
 Half = Fraction(1, 2)
 Entry = list[tuple[Fraction | int, int, Fraction | int]]
@@ -116,49 +116,57 @@ def _number(q: Fraction | int, like: Any) -> Any:
     return (q.numerator + 0 * like) / q.denominator
 
 
-def step(b: PlanBuilder, tableau: Tableau, t: Any, s: Any) -> None:
+class _Numbers:
+    """A tableau in one number type: nodes, the phi-functions it needs, entries as (coefficient, index)."""
+
+    def __init__(self, tableau: Tableau, like: Any) -> None:
+        self.c = [_number(q, like) for q in tableau.c]
+        keys: dict[tuple[int, Fraction | int], int] = {}
+
+        def entry(terms: Entry) -> list[tuple[Any, int]]:
+            return [(_number(q, like), keys.setdefault((k, f), len(keys))) for q, k, f in terms]
+
+        self.a = [[entry(e) for e in row] for row in tableau.a]
+        self.b = [entry(e) for e in tableau.b]
+        self.phis = [(k, _number(f, like)) for k, f in keys]
+
+    def values(self, z: Any) -> list[Any]:
+        """phi_k(c z) for every phi-function of the tableau."""
+        return [phi(k, f * z) for k, f in self.phis]
+
+
+def _combine(u: Affine, h: Any, row: list[list[tuple[Any, int]]], values: Any, N: Any) -> Affine:  # noqa: N803
+    """u + h sum_j a_j N_j."""
+    for entry, n in zip(row, N, strict=False):
+        if entry:
+            u = u + (h * sum(q * values[i] for q, i in entry)) * n
+    return u
+
+
+def step(b: PlanBuilder, numbers: _Numbers, t: Any, s: Any) -> None:
     """Advance the builder from t to s."""
-    process, x = b.process, b.z
-    data = b.predicts == "data"
+    process, data = b.process, b.predicts == "data"
     scale, sign = (process.alpha, -1) if data else (process.sigma, 1)
     lam = process.lam(t)
     h = process.lam(s) - lam
-    xp = ops(h)
-    c = [_number(q, h) for q in tableau.c]
-    u = x / scale(t)
-    cache: dict[tuple[int, Any], Any] = {}
-
-    def weight(entry: Entry) -> Any:
-        total = 0
-        for q, k, fraction in entry:
-            key = (k, fraction)
-            if key not in cache:
-                cache[key] = phi(k, sign * _number(Fraction(fraction), h) * h)
-            total = total + _number(Fraction(q), h) * cache[key]
-        return total
-
-    N = []  # noqa: N806 (the field's symbol)
-    for i, row in enumerate(tableau.a):
-        time = t if i == 0 else (s if tableau.c[i] == 1 else process.time_of_lam(lam + c[i] * h))
-        stage = xp.exp(sign * c[i] * h) * u
-        for entry, n in zip(row, N, strict=False):
-            if entry:
-                stage = stage + (h * weight(entry)) * n
-        point = x if i == 0 else scale(time) * stage
-        N.append((-sign) * b.predict(point, time))
-    u_s = xp.exp(sign * h) * u
-    for entry, n in zip(tableau.b, N, strict=True):
-        if entry:
-            u_s = u_s + (h * weight(entry)) * n
-    b.advance(scale(s) * u_s)
+    exp = ops(h).exp
+    values = numbers.values(sign * h)
+    u = b.z / scale(t)
+    N: list[Affine] = []  # noqa: N806 (the field's symbol)
+    for c, row in zip(numbers.c, numbers.a, strict=True):
+        time = t if c == 0 else (s if c == 1 else process.time_of_lam(lam + c * h))
+        stage = _combine(exp(sign * c * h) * u, h, row, values, N)
+        N.append((-sign) * b.predict(scale(time) * stage if N else b.z, time))
+    b.advance(scale(s) * _combine(exp(sign * h) * u, h, numbers.b, values, N))
 
 
 def _build(
     tableau: Tableau, predicts: str, process: Any, grid: Sequence[Any], denoise: bool
 ) -> Plan:
     b = PlanBuilder(process, grid, predicts=predicts, denoise=denoise)
+    numbers = _Numbers(tableau, b.times[0])
     for t, s in b.steps():
-        step(b, tableau, t, s)
+        step(b, numbers, t, s)
     return b.plan()
 
 

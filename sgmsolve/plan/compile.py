@@ -67,22 +67,24 @@ def _chain(outer: Any, inner: Any) -> Any:
 def compile_plan(builder: PlanBuilder) -> Plan:
     """Choose the history length that needs the least memory, then write the tables."""
     final = next(iter(builder.z.terms))
-    longest = _longest_lag(builder)
-    sweep = _Sweep(builder, final, longest)
-    if longest > 3:  # a rare long lag is cheaper in a register than in every row's history
-        others = [_Sweep(builder, final, k) for k in range(1, longest)]
-        sweep = min([sweep, *others], key=lambda s: (s.registers + s.history, s.registers))
+    lags = _lags(builder)
+    sweep = _Sweep(builder, final, lags[-1])
+    usual = lags[len(lags) * 9 // 10]
+    if usual < lags[-1]:  # a rare long lag is cheaper in a register than in every row's history
+        other = _Sweep(builder, final, usual)
+        if other.registers + other.history < sweep.registers + sweep.history:
+            sweep = other
     return _Tables(builder, sweep).plan(final)
 
 
-def _longest_lag(builder: PlanBuilder) -> int:
-    """Largest number of predictions one definition reaches back to, at least 1."""
-    longest = 1
+def _lags(builder: PlanBuilder) -> list[int]:
+    """Sorted: how many predictions each definition reaches back to, at least 1."""
+    lags = [1]
     for symbol, terms in builder.defined.items():
         rows = [builder.row_of[i] for i in terms if i in builder.row_of]
         if rows:
-            longest = max(longest, builder.level[symbol] - min(rows))
-    return longest
+            lags.append(builder.level[symbol] - min(rows))
+    return sorted(lags)
 
 
 class _Tables:

@@ -70,7 +70,7 @@ class Table(AbstractIntegrated):
         return steps, high, low
 
     def _cell(self, t: Any, from_left: bool = False) -> tuple[Any, Any]:
-        """The cell that holds t (at a node: the one below if ``from_left``): index, and as t's type.
+        """Index of the cell that holds t (a node: the one below if ``from_left``), and as t's type.
 
         Arrays need both: a float32 time minus an int32 index would be float64.
         """

@@ -29,7 +29,10 @@ SAME_LAWS = {
         Gaussian.low_rank(FACTOR @ [1, 2], FACTOR, [2.0, 0.5], 0.3),
         FACTOR * [2.0, 0.5] @ FACTOR.T + 0.09 * np.eye(4),
     ),
-    "full low rank": (Gaussian.low_rank(MEAN, BASIS, [4, 3, 2, 1], 0.5), BASIS * [4.25, 3.25, 2.25, 1.25] @ BASIS.T),
+    "full low rank": (
+        Gaussian.low_rank(MEAN, BASIS, [4, 3, 2, 1], 0.5),
+        BASIS * [4.25, 3.25, 2.25, 1.25] @ BASIS.T,
+    ),
     "spectrum": (
         Gaussian.from_spectrum([0.1, 1, 2, 3], DenseTransform(BASIS, (4,)), MEAN),
         BASIS * [0.1, 1, 2, 3] @ BASIS.T,
@@ -77,7 +80,9 @@ def test_modes_carry_the_whole_law(name):
 
 
 def test_low_rank_modes_are_few():
-    target = Gaussian.low_rank(RNG.standard_normal(5000), RNG.standard_normal((5000, 3)), [3, 2, 1], 0.1)
+    target = Gaussian.low_rank(
+        RNG.standard_normal(5000), RNG.standard_normal((5000, 3)), [3, 2, 1], 0.1
+    )
     lam, m, count = target.modes()
     assert lam.size == 5  # three directions, the mean's own direction, everything else
     assert sorted(count) == [1, 1, 1, 1, 4996]

@@ -24,7 +24,9 @@ MEANS = np.array([[0.5, -0.2], [-1.0, 0.3]])
 def test_mixture_density_against_scipy(covs, matrices):
     target, x = GaussianMixture([1, 4], MEANS, covs), RNG.standard_normal((5, 2))
     laws = [multivariate_normal(m, c) for m, c in zip(MEANS, matrices, strict=True)]
-    expected = logsumexp([np.log(w) + law.logpdf(x) for w, law in zip((0.2, 0.8), laws, strict=True)], axis=0)
+    expected = logsumexp(
+        [np.log(w) + law.logpdf(x) for w, law in zip((0.2, 0.8), laws, strict=True)], axis=0
+    )
     np.testing.assert_allclose(target.log_prob(x), expected, rtol=1e-12)
 
 
@@ -74,8 +76,12 @@ def test_ring_and_grid():
     np.testing.assert_allclose(ring.means, [[2, 0], [0, 2], [-2, 0], [0, -2]], atol=1e-15)
     np.testing.assert_allclose(ring.moments()[1].matrix(), (0.01 + 2.0) * np.eye(2), atol=1e-14)
     grid = GaussianMixture.grid(3, 0.5, 0.2)
-    assert {tuple(m) for m in grid.means} == {(a, b) for a in (-0.5, 0, 0.5) for b in (-0.5, 0, 0.5)}
-    np.testing.assert_allclose(grid.moments()[1].matrix(), (0.04 + 0.5**2 * 2 / 3) * np.eye(2), atol=1e-14)
+    assert {tuple(m) for m in grid.means} == {
+        (a, b) for a in (-0.5, 0, 0.5) for b in (-0.5, 0, 0.5)
+    }
+    np.testing.assert_allclose(
+        grid.moments()[1].matrix(), (0.04 + 0.5**2 * 2 / 3) * np.eye(2), atol=1e-14
+    )
     np.testing.assert_allclose(grid.weights, 1 / 9)
 
 
@@ -83,7 +89,9 @@ def test_weights_are_followed():
     target = GaussianMixture([1, 3], [[-10.0], [10.0]], 1.0)
     right = (target.sample(100_000, 0) > 0).mean()
     assert abs(right - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 100_000)
-    assert target.log_prob(np.array([[10.0]]))[0] == pytest.approx(np.log(0.75) - 0.5 * np.log(2 * np.pi))
+    assert target.log_prob(np.array([[10.0]]))[0] == pytest.approx(
+        np.log(0.75) - 0.5 * np.log(2 * np.pi)
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0, 80.0])
@@ -103,7 +111,9 @@ def test_empirical_is_the_brute_force_mixture(sigma, offset):
     got, expected = target.marginal_log_prob(x, sigma, p), brute.marginal_log_prob(flat, sigma, p)
     np.testing.assert_allclose(got, expected, rtol=1e-10)
     np.testing.assert_allclose(target.moments()[1], brute.moments()[1], rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(target.moments()[0].reshape(-1), brute.moments()[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        target.moments()[0].reshape(-1), brute.moments()[0], rtol=1e-12, atol=1e-12
+    )
 
 
 def test_empirical_single_precision_at_low_noise():

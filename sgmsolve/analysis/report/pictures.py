@@ -29,7 +29,20 @@ def png(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def contact_sheet(images: np.ndarray, view: Any, columns: int | None = None) -> np.ndarray:
+def on_white(pixels: np.ndarray) -> bytes:
+    """The bytes of a PNG file: uint8 pixels (h, w, 4) laid on white."""
+    from PIL import Image
+
+    alpha = pixels[..., 3:] / 255
+    flat = np.round(255 * (1 - alpha) + pixels[..., :3] * alpha).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(flat).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def contact_sheet(
+    images: np.ndarray, view: Any, columns: int | None = None, zoom: int = 1
+) -> np.ndarray:
     """Pictures (n, h, w) side by side as dark ink on clear ground, uint8 (H, W, 4)."""
     n, h, w = images.shape
     across = columns or max(1, round(np.sqrt(n * 1.6)))
@@ -41,7 +54,7 @@ def contact_sheet(images: np.ndarray, view: Any, columns: int | None = None) -> 
         level = (np.nan_to_num(image) - view.low) / (view.high - view.low)
         top, left = y * (h + gap), x * (w + gap)
         alpha[top : top + h, left : left + w] = np.clip(level, 0, 1)
-    return _tinted(alpha, INK)
+    return _tinted(np.kron(alpha, np.ones((zoom, zoom))), INK)
 
 
 def scatter(points: np.ndarray, view: Any, colour: str) -> np.ndarray:

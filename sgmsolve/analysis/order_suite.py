@@ -1,0 +1,118 @@
+"""Orders of all methods at once, and what counts as a failure."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgmsolve.analysis.order import OrderRow, measure_on
+from sgmsolve.analysis.order_problems import INTERVALS, TARGETS, problem
+from sgmsolve.methods.registry import Method, all_methods, find
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method in one configuration on one interval; plain strings, so that any process can run it."""
+
+    method: str
+    kind: str
+    start: str
+    weights: str
+    interval: str
+    options: tuple[tuple[str, Any], ...] = ()
+    statistical: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a set of rows passes, and if not why, one sentence a reason."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+
+
+def measure_all(
+    methods: Iterable[str] | None = None,
+    *,
+    mixture_weak: bool = False,
+    intervals: Sequence[str] = INTERVALS,
+    jobs: int = 2,
+) -> list[OrderRow]:
+    """Rows of every registered method (or those named): each claim, start and kind of weights.
+
+    Deterministic claims are measured on both targets and every interval, weak ones on the Gaussian;
+    ``mixture_weak`` adds weak orders on the mixture (minutes, see ``order_mixture``). ``jobs`` processes
+    share the work; with more than one a script needs the usual ``if __name__ == "__main__"``.
+
+    Raises: MethodError for an unknown method; errors of a method's builder as they are.
+    """
+    records = all_methods() if methods is None else [find(name) for name in methods]
+    work = [t for record in records for t in tasks(record, intervals, mixture_weak)]
+    if jobs <= 1 or len(work) <= 2:
+        return [row for task in work for row in run_task(task)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(jobs, os.cpu_count() or 1)) as pool:
+        return [row for rows in pool.imap(run_task, work) for row in rows]
+
+
+def tasks(record: Method, intervals: Sequence[str], mixture_weak: bool = False) -> list[Task]:
+    """Everything one record claims; what it claims for other options than its own uses those."""
+    found = []
+    for start in record.starts:
+        for kind in record.claims(start):
+            options = _options(record, kind)
+            if options is None:
+                continue
+            for weights in record.weights if "weights" in record.options else record.weights[:1]:
+                key = (record.name, kind, start, weights)
+                found += [Task(*key, interval, options) for interval in intervals]
+                if kind == "weak" and mixture_weak:
+                    found.append(Task(*key, "edm-start", options, statistical=True))
+    return found
+
+
+def run_task(task: Task) -> list[OrderRow]:
+    """The rows of one task: both targets share the plans of a deterministic method."""
+    options = dict(task.options)
+    if task.statistical:
+        from sgmsolve.analysis.order_mixture import measure_weak
+
+        row = measure_weak(task.method, start=task.start, weights=task.weights, **options)
+        return [row]
+    names = TARGETS if task.kind == "deterministic" else TARGETS[:1]
+    problems = [problem(name, task.interval) for name in names]
+    return measure_on(
+        task.method, problems, kind=task.kind, start=task.start, weights=task.weights, **options
+    )
+
+
+def verdict(rows: Sequence[OrderRow]) -> Verdict:
+    """Fail for any ``wrong`` row, and for a configuration measured on the mixture without an ``ok`` there."""
+    reasons = []
+    mixture = defaultdict(list)
+    for row in rows:
+        where = f"{row.method} ({row.kind}, start={row.start}, weights={row.weights})"
+        if row.problem == "mixture":
+            mixture[where].append(row.status)
+        if row.status == "wrong":
+            reasons.append(
+                f"{where} has order {row.measured:.2f} on {row.problem}, {row.interval}, but claims "
+                f"{row.claimed:g}."
+            )
+    for where, statuses in mixture.items():
+        if "ok" not in statuses:
+            reasons.append(f"{where} has no ok row on the mixture, only {', '.join(statuses)}.")
+    return Verdict(not reasons, tuple(reasons))
+
+
+def _options(record: Method, kind: str) -> tuple[tuple[str, Any], ...] | None:
+    """Options that make plans of a kind: the record's own, or its eta at 0 or 1; None if there are none."""
+    if record.stochastic == (kind == "weak"):
+        return ()
+    if "eta" in record.options:
+        return (("eta", 1.0 if kind == "weak" else 0.0),)
+    return None

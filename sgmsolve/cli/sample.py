@@ -1,0 +1,173 @@
+"""``sgmsolve sample``: samples of a problem in a file, written shard by shard."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from sgmsolve.cli.common import (
+    CommandError,
+    check_folder,
+    check_new_file,
+    json_option,
+    method_options,
+    named,
+    option_option,
+    print_json,
+    problem_registry,
+)
+from sgmsolve.cli.shards import Shards
+
+
+@click.command(short_help="Draw samples of a problem into a file.")
+@click.argument("problem")
+@click.option("--method", "-m", default="dpm++2m", show_default=True, help="Name of the method.")
+@click.option("--steps", type=click.IntRange(1, 100_000), help="Number of steps (default 20).")
+@click.option("--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with.")
+@option_option
+@click.option("--n", type=click.IntRange(1, 10**9), default=64, show_default=True, help="Samples.")
+@click.option(
+    "--batch", type=click.IntRange(1, 10**6), default=256, show_default=True, help="Samples a shard."
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The .npz file to write."
+)
+@click.option(
+    "--png", metavar="ROWSxCOLUMNS", help="Also write a picture of the first samples beside it."
+)
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
+@json_option
+def sample(
+    problem: str,
+    method: str,
+    steps: int | None,
+    nfe: int | None,
+    options: tuple[str, ...],
+    n: int,
+    batch: int,
+    seed: int,
+    out: Path,
+    png: str | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Draw samples of PROBLEM, starting from the prior, into an .npz file (array `x`).
+
+    What a sample is depends on the seed and its number only. A run that was stopped, by kill -9 too,
+    goes on with --resume and ends with the same bytes.
+
+    \b
+    Example:
+      sgmsolve sample digits --method dpm++2m --steps 20 --n 64 --out digits.npz --png 8x8
+    """
+    from sgmsolve import __version__
+    from sgmsolve.methods.registry import find
+    from sgmsolve.sampling import build_plan
+
+    found = problem_registry().find(problem)
+    record = find(method)
+    typed = method_options(record, options)
+    grid = parse_grid(png)
+    if steps is not None and nfe is not None:
+        msg = "--steps and --nfe were both given; give one of them."
+        raise CommandError(msg)
+    size = {"nfe": nfe} if nfe is not None else {"steps": steps or 20}
+    out = named(out, ".npz")
+    picture = out.with_suffix(".png") if grid else None
+    plan = build_plan(
+        found.process,
+        record.name,
+        grid=found.grid,
+        grid_options={"t_min": found.t_end, **found.grid_options},
+        **size,
+        **typed,
+    )
+    settings = {
+        "sgmsolve": __version__,
+        "problem": found.name,
+        "method": record.name,
+        "options": {k: str(v) for k, v in typed.items()},
+        "nfe": plan.nfe,
+        "n": n,
+        "batch": batch,
+        "seed": seed,
+        "shape": list(found.shape),
+    }
+    if picture is not None and not resume:
+        check_new_file(picture, "name another file or remove it.")
+    shards = Shards(out, settings, resume=resume)
+    made = run(shards, plan, found, seed)
+    if picture is not None and grid is not None:
+        write_picture(out, picture, found, grid)
+    summary = {**settings, "out": str(out), "png": str(picture) if picture else None, "made": made}
+    if as_json:
+        print_json(summary)
+        return
+    click.echo(
+        f"{n} samples of {found.name} by {record.name}, {plan.nfe} evaluations each: "
+        f"{click.format_filename(out)}"
+    )
+    if picture is not None:
+        click.echo(f"picture: {click.format_filename(picture)}")
+
+
+def run(shards: Shards, plan: Any, problem: Any, seed: int) -> int:
+    """Make the missing shards and the file; the number of samples made now."""
+    from tqdm import tqdm
+
+    from sgmsolve.backends import solve
+
+    model = problem.target.model(problem.process)
+    missing, made = shards.missing(), 0
+    scale = float(np.sqrt(problem.process.prior()[0, 0]))
+    bar = tqdm(missing, unit="shard", file=sys.stderr, disable=None, leave=False)
+    for i in bar:
+        indices = np.array(shards.indices(i))
+        z = scale * start(seed, indices, problem.shape)
+        shards.add(i, solve(plan, model, (z,), seed=seed, indices=indices).x)
+        made += len(indices)
+    shards.join()
+    return made
+
+
+def start(seed: int, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normals (n, *shape) that depend on the seed and each sample's index only."""
+    from sgmsolve.backends.noise import START_ROW, KeyedNoise
+
+    return KeyedNoise(seed).host(indices, START_ROW, 0, shape)
+
+
+def parse_grid(text: str | None) -> tuple[int, int] | None:
+    """``8x8`` to (8, 8)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,2})[x×]([1-9][0-9]{0,2})", text.strip())
+    if match is None:
+        msg = f"--png {text!r} was given, expected ROWSxCOLUMNS; write for example --png 8x8."
+        raise CommandError(msg)
+    return int(match[1]), int(match[2])
+
+
+def write_picture(data: Path, path: Path, problem: Any, grid: tuple[int, int]) -> None:
+    """A PNG of the first samples: a contact sheet of pictures, or dots in the plane."""
+    from sgmsolve.analysis.report.pictures import contact_sheet, on_white, scatter
+
+    check_folder(path.parent)
+    rows, columns = grid
+    with np.load(data) as archive:
+        x = archive["x"]
+    shown = x if problem.view.project is None else problem.view.project(x)
+    if problem.view.kind == "image":
+        pixels = contact_sheet(shown[: rows * columns], problem.view, columns, zoom=4)
+    else:
+        pixels = scatter(shown, problem.view, "#2a63c4")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(on_white(pixels))
+    os.replace(partial, path)
