@@ -1,16 +1,17 @@
 """The curated suite of problems: target x process x reference answer, one file each.
 
-    from sgmsolve.problems import find
-    ring = find("ring")
-    ring.target, ring.process, ring.times(20), ring.marginal(1000, ring.t_end, seed=0)
+from sgmsolve.problems import find
+ring = find("ring")
+ring.target, ring.process, ring.times(20), ring.marginal(1000, ring.t_end, seed=0)
 """
 
 from __future__ import annotations
 
 import importlib
 
-from sgmsolve.errors import SgmsolveError, unknown
 from sgmsolve.problems.base import Problem, View
+
+from sgmsolve.errors import SgmsolveError, unknown
 
 __all__ = ["NAMES", "Problem", "UnknownProblemError", "View", "all_problems", "find"]
 

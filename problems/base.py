@@ -1,4 +1,4 @@
-"""What a problem is: a target, the process that noises it, and how a sampler's error is measured."""
+"""What a problem is: a target, the process that noises it, and how errors are measured."""
 
 from __future__ import annotations
 
@@ -78,12 +78,10 @@ class Problem:
         """Number of entries of one sample."""
         return int(np.prod(self.shape))
 
-    def times(self, steps: int) -> list[float]:
-        """The problem's grid of ``steps`` steps, forward times falling from t_max to ``t_end``."""
-        from sgmsolve import grid
-
-        made = grid.make(self.grid, self.process, steps, t_min=self.t_end, **self.grid_options)
-        return [float(t) for t in made]
+    @property
+    def grid_arguments(self) -> dict[str, Any]:
+        """``grid`` and ``grid_options`` for ``sgmsolve.build_plan`` and ``sgmsolve.sample``."""
+        return {"grid": self.grid, "grid_options": {"t_min": self.t_end, **self.grid_options}}
 
     def marginal(self, n: int, t: float, seed: int) -> np.ndarray:
         """Exact samples of x(t) = alpha(t) x0 + sigma(t) eps, shape (n, *shape), float64."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import EDM
 
 CELLS = 4  # squares along one side, every other one filled
@@ -37,10 +37,11 @@ PROBLEM = Problem(
     name="checkerboard",
     title="A checkerboard",
     shows=(
-        "Eight flat squares that touch at their corners. There are no bumps to fall into: the density "
-        "is level inside a square and drops to nothing at its edge, so what counts is whether edges "
-        "stay sharp and the inside stays level. Blurred edges are the mark of too much noise "
-        "left at the end, clumps inside the squares that of steps too long at low noise."
+        "Eight flat squares that touch at their corners. There are no bumps to fall into: the "
+        "density is level inside a square and drops to nothing at its edge, so what counts is "
+        "whether edges stay sharp and the inside stays level. Blurred edges are the mark of too "
+        "much noise left at the end, clumps inside the squares that of steps too long at low "
+        "noise."
     ),
     make_target=make_target,
     process=EDM(),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sgmsolve.problems.base import Problem, View
 
 from sgmsolve.errors import SgmsolveError
-from sgmsolve.problems.base import Problem, View
 from sgmsolve.process import EDM
 
 BANDWIDTH = 0.1
@@ -27,7 +27,7 @@ def images() -> np.ndarray:
 
 
 def make_target() -> Any:
-    """Every picture blurred by a Gaussian of standard deviation BANDWIDTH: an exact empirical score."""
+    """Every picture smoothed by a Gaussian of standard deviation BANDWIDTH."""
     from sgmsolve.target import Empirical
 
     return Empirical(images(), bandwidth=BANDWIDTH)
@@ -37,11 +37,11 @@ PROBLEM = Problem(
     name="digits",
     title="Handwritten digits",
     shows=(
-        "All 1797 handwritten digits that come with scikit-learn, 8 × 8 pixels. Their score is known "
-        "exactly: the data is a mixture of 1797 narrow Gaussians, one a picture. So real data "
-        "is sampled with no trained network, and whatever is wrong in a picture is the solver's "
-        "doing. At high noise all digits pull at once; then one after the other drops out, and "
-        "steps that are too long there leave a blend of several digits."
+        "All 1797 handwritten digits that come with scikit-learn, 8 × 8 pixels. Their score is "
+        "known exactly: the data is a mixture of 1797 narrow Gaussians, one a picture. So real "
+        "data is sampled with no trained network, and whatever is wrong in a picture is the "
+        "solver's doing. At high noise all digits pull at once; then one after the other drops "
+        "out, and steps that are too long there leave a blend of several digits."
     ),
     make_target=make_target,
     process=EDM(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import VP
 
 SIZE = 64
@@ -30,10 +30,10 @@ PROBLEM = Problem(
     name="field",
     title="A 1/f² random field",
     shows=(
-        "Pictures of clouds: Gaussian fields whose power falls with the square of the frequency, as in "
-        "photographs. Coarse structure appears at high noise and fine texture at low noise, so blurry "
-        "or grainy pictures tell which half of the grid is too coarse. In the Fourier basis the 4096 "
-        "modes are independent, and errors are exact in each of them."
+        "Pictures of clouds: Gaussian fields whose power falls with the square of the frequency, "
+        "as in photographs. Coarse structure appears at high noise and fine texture at low "
+        "noise, so blurry or grainy pictures tell which half of the grid is too coarse. In the "
+        "Fourier basis the 4096 modes are independent, and errors are exact in each of them."
     ),
     make_target=make_target,
     process=VP(),

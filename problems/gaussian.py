@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import VP
 
 MEAN = np.array([0.6, -0.3])
@@ -24,11 +24,11 @@ PROBLEM = Problem(
     name="gaussian",
     title="A correlated Gaussian",
     shows=(
-        "Two correlated coordinates with a mean away from zero. The exact score is linear, so the "
-        "law of any sampler's output is a Gaussian whose mean and covariance follow from its table: "
-        "errors are exact, not estimated. It is the first thing to try with a new method. A warning "
-        "goes with it: a linear score forgives some wrong coefficients, so a method that looks good "
-        "here must still prove itself on a mixture."
+        "Two correlated coordinates with a mean away from zero. The exact score is linear, so "
+        "the law of any sampler's output is a Gaussian whose mean and covariance follow from its "
+        "table: errors are exact, not estimated. It is the first thing to try with a new method. "
+        "A warning goes with it: a linear score forgives some wrong coefficients, so a method "
+        "that looks good here must still prove itself on a mixture."
     ),
     make_target=make_target,
     process=VP(),

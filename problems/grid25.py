@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import EDM
 
 AXIS = np.linspace(-1.0, 1.0, 5)
@@ -25,10 +25,10 @@ PROBLEM = Problem(
     name="grid25",
     title="A lattice of 25 modes",
     shows=(
-        "Twenty-five bumps, each a sixteenth as wide as the gap to the next. The bumps separate at "
-        "one noise level and get their width at another, more than ten times lower; a grid that "
-        "spends its steps at one of them pays at the other. Lost or doubled weight of single "
-        "bumps shows in the energy distance, fuzzy bumps in the sliced W2."
+        "Twenty-five bumps, each a sixteenth as wide as the gap to the next. The bumps separate "
+        "at one noise level and get their width at another, more than ten times lower; a grid "
+        "that spends its steps at one of them pays at the other. Lost or doubled weight of "
+        "single bumps shows in the energy distance, fuzzy bumps in the sliced W2."
     ),
     make_target=make_target,
     process=EDM(),

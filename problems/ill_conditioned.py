@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import VP
 
 VARIANCES = np.geomspace(1.0, 1e-6, 64)
@@ -30,10 +30,11 @@ PROBLEM = Problem(
     title="An ill-conditioned Gaussian",
     shows=(
         "Sixty-four independent directions whose variances fall from 1 to one millionth, as the "
-        "spectra of natural images do. Each direction is decided at its own noise level, so a sampler "
-        "has to get the whole range of noise levels right, not just one. The picture shows the widest "
-        "direction against the narrowest, each in units of its own width: a circle is right, an "
-        "ellipse says which of the two a method gets wrong. Errors are exact, with no sampling."
+        "spectra of natural images do. Each direction is decided at its own noise level, so a "
+        "sampler has to get the whole range of noise levels right, not just one. The picture "
+        "shows the widest direction against the narrowest, each in units of its own width: a "
+        "circle is right, an ellipse says which of the two a method gets wrong. Errors are "
+        "exact, with no sampling."
     ),
     make_target=make_target,
     process=VP(),

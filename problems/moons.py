@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import VP
 
 BUMPS = 40  # on each arc; their spacing is 0.6 widths, so that the arcs are smooth
@@ -33,9 +33,10 @@ PROBLEM = Problem(
     name="moons",
     title="Two moons",
     shows=(
-        "Two curved bands that reach into each other. Data near a curved surface is what images look "
-        "like to a sampler: along the band the score is small, across it large. A method that "
-        "overshoots makes the bands too thin or too fat, and a few points take the wrong band."
+        "Two curved bands that reach into each other. Data near a curved surface is what images "
+        "look like to a sampler: along the band the score is small, across it large. A method "
+        "that overshoots makes the bands too thin or too fat, and a few points take the wrong "
+        "band."
     ),
     make_target=make_target,
     process=VP(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from sgmsolve.problems.base import Problem, View
+
 from sgmsolve.process import EDM
 
 ANGLES = 2 * np.pi * np.arange(8) / 8
@@ -25,10 +25,11 @@ PROBLEM = Problem(
     name="ring",
     title="Eight modes on a ring",
     shows=(
-        "Eight narrow, equally likely bumps on a circle. Between two bumps the score turns sharply, "
-        "and a start near such a border ends in one bump or the other: that is where coarse "
-        "grids go wrong, and why points appear between the bumps when steps are too long. The score is "
-        "not linear, so orders measured here are not flattered as they are on a Gaussian."
+        "Eight narrow, equally likely bumps on a circle. Between two bumps the score turns "
+        "sharply, and a start near such a border ends in one bump or the other: that is where "
+        "coarse grids go wrong, and why points appear between the bumps when steps are too long. "
+        "The score is not linear, so orders measured here are not flattered as they are on a "
+        "Gaussian."
     ),
     make_target=make_target,
     process=EDM(),

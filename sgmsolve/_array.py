@@ -23,8 +23,8 @@ def _log(x: float) -> float:
 
 def _host_matrix(rows: Sequence[Sequence[Any]]) -> np.ndarray:
     """An (m, m) array of scalars: float64, or object where the entries are mpmath numbers."""
-    exact = any(not isinstance(v, (int, float)) for row in rows for v in row)
-    return np.array([list(row) for row in rows], dtype=object if exact else np.float64)
+    matrix = np.array(rows)
+    return matrix.astype(np.float64) if matrix.dtype.kind in "iu" else matrix
 
 
 class _Real:

@@ -31,7 +31,8 @@ def custom(times: Any, process: AbstractProcess) -> np.ndarray:
     if not all(is_multiprecision(t) or isinstance(t, numbers.Real) for t in given.tolist()):
         msg = f"a grid holds real numbers, but {times!r} was given."
         raise GridError(msg)
-    grid = given if given.dtype == object else given.astype(np.float64)
+    exact = any(is_multiprecision(t) for t in given.tolist())
+    grid = given if exact else given.astype(np.float64)
     for i, t in enumerate(grid.tolist()):
         process.check_time(t, f"grid[{i}]")
     for i, (t, s) in enumerate(zip(grid.tolist()[:-1], grid.tolist()[1:], strict=True)):

@@ -74,7 +74,7 @@ def log_snr(
     Reference: Lu et al., "DPM-Solver" (NeurIPS 2022), section 3.3.
     """
     _scalar(process, "log-snr")
-    _needs_signal(process, "log-SNR", t_max)
+    _needs_signal(process, "log-SNR", t_max, t_min)
     start = process.t_min if t_min is None else t_min
     if start == 0 and process.sigma(0.0) == 0:
         msg = (
@@ -103,7 +103,7 @@ def karras(
     """
     _scalar(process, "karras")
     check_positive("rho", rho)
-    _needs_signal(process, "Karras", t_max)
+    _needs_signal(process, "Karras", t_max, t_min)
     return _build(
         process,
         steps,
@@ -267,14 +267,12 @@ def _scalar(process: Any, name: str) -> None:
         raise GridError(msg)
 
 
-def _needs_signal(process: ScalarProcess, what: str, t_max: float | None) -> None:
-    high = process.t_max if t_max is None else t_max
-    process.check_time(high, "t_max")
-    if process.alpha(float(high)) == 0:
-        usable = process.largest_usable_time()
+def _needs_signal(process: ScalarProcess, what: str, t_max: Any, t_min: Any) -> None:
+    high, _ = checked_ends(process, t_max, t_min)
+    if process.has_no_signal(high):
         msg = (
             f"a {what} grid cannot start at t_max = {high:.6g}, where alpha = 0; pass t_max <= "
-            f"{usable:.6g} or use the uniform grid."
+            f"{process.largest_usable_time():.6g} or use the uniform grid."
         )
         raise GridError(msg)
 

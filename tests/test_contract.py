@@ -16,7 +16,8 @@ ALLOWED = {
     "_array": set(),
     "phi": set(),
     "process": {"phi"},
-    "grid": {"process", "phi"},
+    "_grid_checks": {"process", "grid"},
+    "grid": {"process", "phi", "_grid_checks"},
     "model": {"process", "phi"},
     "target": {"process", "phi", "model"},
     "plan": {"phi"},
@@ -32,7 +33,9 @@ FREE = {"cli", "__init__"}
 BACKENDS = {"torch", "jax", "jaxlib", "diffrax", "torchsde", "torchdiffeq", "equinox", "scipy"}
 MAY_LOAD = {
     "backends/torch_loop.py": {"torch"},
+    "backends/torch_noise.py": {"torch"},
     "backends/jax_scan.py": {"jax"},
+    "backends/jax_noise.py": {"jax"},
 }
 
 

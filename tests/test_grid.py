@@ -1,6 +1,7 @@
 """Time grids: their defining property, exact ends, short grids and error sentences."""
 
 import math
+from fractions import Fraction
 
 import mpmath as mp
 import numpy as np
@@ -171,6 +172,8 @@ def test_numpy_integers_count():
         (lambda: grid.uniform(VP(), 5, t_max=0.1, t_min=0.2), "t_min = 0.2 must be smaller"),
         (lambda: grid.uniform(VP(), 5, t_max=0.1, t_min=0.1), "t_min = 0.1 must be smaller"),
         (lambda: grid.uniform(VP(), 5, t_max="1"), "t_max must be a number, but '1'"),
+        (lambda: grid.log_snr(VP(), 5, t_max="1"), "t_max must be a number, but '1'"),
+        (lambda: grid.karras(VP(), 5, t_min=[0.1]), "t_min must be a number, but "),
         (lambda: grid.uniform(VP(), 5, final="zro"), "Did you mean 'zero'"),
         (lambda: grid.uniform(VE(), 5, final="zero"), r"sigma\(0\) is not zero for VE"),
         (lambda: grid.uniform(VP(), 5, final="zero", t_min=0.0), "but t_min = 0 was given"),
@@ -191,6 +194,7 @@ def test_more_steps_than_floats_is_a_sentence():
 def test_custom_times():
     times = grid.custom([1, 0.5, 0], VP())
     assert (times.dtype, times.tolist()) == (np.float64, [1.0, 0.5, 0.0])
+    assert grid.custom([1, Fraction(1, 4)], VP()).dtype == np.float64
     assert grid.make((1.0, 0.2), VP(), 1).tolist() == [1.0, 0.2]
     assert grid.make("log_snr", VP(), 2).tolist() == grid.log_snr(VP(), 2).tolist()
     with mp.workdps(50):

@@ -80,15 +80,15 @@ def test_phi_refuses_negative_orders():
 @pytest.mark.parametrize("h", [1e-6, 0.03, 0.9, 5.0, 40.0, -1e-6, -0.7, -12.0])
 def test_exp_moments_against_quadrature(rate, h):
     with mp.workdps(25):
-        panels = mp.linspace(0, mp.mpf(h), 5 if abs(h) > 5 else 2)
+        panels = mp.linspace(0, 1, 5 if abs(h) > 5 else 2)  # of tau / h, for an integrand of size 1
         near = exp_moments(h, 5, rate)
         far = exp_moments(h, 5, rate, weight="h-tau")
         slack = 2e-15 * max(1, abs(h) / 4)  # the exponential of z is good to z ulp
         for i in (0, 1, 2, 4):
-            exact = mp.quad(lambda tau, i=i: mp.exp(rate * tau) * tau**i, panels)
-            assert abs(near[i] / exact - 1) < slack
-            exact = mp.quad(lambda tau, i=i: mp.exp(rate * (h - tau)) * tau**i, panels)
-            assert abs(far[i] / exact - 1) < slack
+            exact = mp.quad(lambda u, i=i: mp.exp(rate * h * u) * u**i, panels)
+            assert abs(near[i] / mp.mpf(h) ** (i + 1) / exact - 1) < slack
+            exact = mp.quad(lambda u, i=i: mp.exp(rate * h * (1 - u)) * u**i, panels)
+            assert abs(far[i] / mp.mpf(h) ** (i + 1) / exact - 1) < slack
 
 
 def test_exp_moments_far_out_and_exact():

@@ -24,6 +24,8 @@ from typing import Any
 
 FENCE = re.compile(r"^```(python|console)[ ]*(.*)$")
 WIDTH = 96
+CONSOLE = 124
+"""Columns of the terminal that commands are shown in."""
 
 
 class ExampleError(Exception):
@@ -98,7 +100,8 @@ def _console(body: list[str], where: str, fails: bool) -> list[str]:
         if (code != 0) != fails:
             msg = f"{where}: `{line}` ended with exit code {code} and printed: {text}"
             raise ExampleError(msg)
-        out += [line, *(_wrapped(text) if fails else text).rstrip().splitlines(), ""]
+        shown = (_wrapped(text) if fails else text).rstrip().splitlines()
+        out += [line, *(text.rstrip() for text in shown), ""]
     return out[:-1]
 
 
@@ -115,7 +118,7 @@ def _output(text: str) -> list[str]:
 def _plain_terminal() -> Any:
     """A terminal of fixed width, without colours or progress bars."""
     before = {k: os.environ.get(k) for k in ("COLUMNS", "NO_COLOR", "TQDM_DISABLE")}
-    os.environ.update(COLUMNS=str(WIDTH), NO_COLOR="1", TQDM_DISABLE="1")
+    os.environ.update(COLUMNS=str(CONSOLE), NO_COLOR="1", TQDM_DISABLE="1")
     try:
         yield
     finally:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mkdocs.structure.files import File
-
 from sgmsolve.methods.references import REFERENCES, Reference
 from sgmsolve.methods.registry import Method, all_methods
 
@@ -97,5 +95,7 @@ def link(identifier: str) -> str:
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
     """MkDocs: add the generated page."""
+    from mkdocs.structure.files import File
+
     files.append(File.generated(config, PAGE, content=markdown()))
     return files

@@ -21,6 +21,8 @@ from sgmsolve.errors import AnalysisError, unknown
 from sgmsolve.plan import Plan
 
 STARTS = ("exact", "prior")
+CHUNK = 2_000_000
+"""Gains computed at once, rows times modes: 16 MB each."""
 
 
 def output_moments(
@@ -44,7 +46,7 @@ def output_moments(
     law = _start(plan, target, process, start)
     mean, cov = _prelude(plan, law)
     matrices, noises = row_matrices(plan), noise_covariances(plan)
-    chunk = max(1, 2_000_000 // mean.shape[1])
+    chunk = max(1, CHUNK // mean.shape[1])
     for first in range(0, plan.rows, chunk):
         rows = range(first, min(first + chunk, plan.rows))
         gains, offsets = predictions(target, process, plan.predicts, plan.t[rows.start : rows.stop])

@@ -1,4 +1,4 @@
-"""Distances between two sets of samples. Both are consistent: 0 in the limit only for equal laws."""
+"""Distances between two sets of samples; in the limit both are 0 for equal laws only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def sliced_w2(
     """
     a, b = _flat(x, y)
     if len(a) != len(b):
-        msg = f"sliced W2 matches samples one to one, but {len(a)} and {len(b)} were given; use as many."
+        msg = (
+            f"sliced W2 matches samples one to one, but {len(a)} and {len(b)} were given; "
+            f"give as many of both."
+        )
         raise AnalysisError(msg)
     u = np.random.default_rng(seed).standard_normal((a.shape[1], directions))
     u /= np.linalg.norm(u, axis=0)
@@ -54,8 +57,8 @@ def _flat(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if a.ndim < 1 or a.shape[1:] != b.shape[1:] or not len(a) or not len(b):
         msg = (
-            f"samples have shapes {a.shape} and {b.shape}, expected (n, *shape) and (m, *shape) with the "
-            f"same shape of one sample; reshape them."
+            f"samples have shapes {a.shape} and {b.shape}, expected (n, *shape) and (m, *shape) "
+            f"with the same shape of one sample; reshape them."
         )
         raise AnalysisError(msg)
     return a.reshape(len(a), -1), b.reshape(len(b), -1)
@@ -64,8 +67,8 @@ def _flat(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _mean_distance(a: np.ndarray, b: np.ndarray, rows: int = 500) -> float:
     """Mean Euclidean distance over all pairs, some rows at a time.
 
-    Squares come from the Gram matrix after centring; its cancellation, 1e-8 of the sets' diameter in a
-    distance, only touches pairs that are nearly equal.
+    Squares come from the Gram matrix after centring; its cancellation, 1e-8 of the sets' diameter
+    in a distance, only touches pairs that are nearly equal.
     """
     centre = b.mean(axis=0)
     a, b = a - centre, b - centre

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,32 +25,28 @@ Term = tuple[float, int, bool]
 Terms = tuple[Term, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
+class Row(NamedTuple):
     """What one row computes: ``outputs`` is (register component, terms), ``draws`` the columns used."""
 
     outputs: tuple[tuple[int, Terms], ...]
     draws: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Lowered:
-    """A plan as term lists. ``keep`` is how many prediction arrays the next row may still read."""
+class Lowered(NamedTuple):
+    """A plan as term lists. ``keep`` = (K - 1) p prediction arrays are carried from row to row.
+
+    (Named tuples, here and in ``prediction``, are what torch.compile takes as constants.)
+    """
 
     name: str
     m: int
     k: int
     p: int
-    history: int
+    keep: int
     times: tuple[float, ...]
     after: tuple[float, ...]
     prelude: Row
     rows: tuple[Row, ...]
-
-    @property
-    def keep(self) -> int:
-        """Prediction arrays carried from row to row, (K - 1) p."""
-        return (self.history - 1) * self.p
 
 
 _lowered: weakref.WeakKeyDictionary[Plan, Lowered] = weakref.WeakKeyDictionary()
@@ -105,7 +100,7 @@ def _lower(plan: Plan) -> Lowered:
         m=plan.m,
         k=plan.k,
         p=plan.p,
-        history=plan.history,
+        keep=(plan.history - 1) * plan.p,
         times=tuple(times),
         after=(*times[1:], float(plan.t_end)),
         prelude=_rows(prelude[None], plan.m)[0],

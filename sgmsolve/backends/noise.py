@@ -49,9 +49,6 @@ BLOCK = 4096
 START_ROW = -2
 """Row number of the starting state's draws; -1 is a plan's prelude."""
 
-CELLS, FALLBACK = 1 << 24, 0
-"""Column offset of path cells, so that they never meet the draws keyed by row and column."""
-
 
 class Noise(abc.ABC):
     """A source of standard normals."""

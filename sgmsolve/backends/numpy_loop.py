@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.backends.lowering import Lowered, Row, lower
+from sgmsolve.backends.prediction import tables
 from sgmsolve.plan import Plan
 
 State = tuple[Any, ...]
@@ -27,6 +28,7 @@ class NumpyOps:
     """Array operations of the loop on numpy."""
 
     kind = "numpy"
+    tables = staticmethod(tables)
 
     @staticmethod
     def combine(terms: Any, sources: list[Any]) -> Any:

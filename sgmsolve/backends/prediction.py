@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgmsolve._array import kind_of
-from sgmsolve.backends.lowering import Terms, mark_last, pattern
+from sgmsolve.backends.lowering import Lowered, Terms, lower, mark_last, pattern
 from sgmsolve.errors import BackendError, ModelError
 from sgmsolve.plan import Plan
 
@@ -33,10 +33,10 @@ def check_process(plan: Plan, model: Any) -> None:
         raise BackendError(msg)
 
 
-def native(plan: Plan, model: Any) -> Any:
+def native(kind: str, model: Any) -> Any:
     """The model asked for the plan's kind directly where it can give every kind (``as_kind``)."""
     as_kind = getattr(model, "as_kind", None)
-    return as_kind(plan.predicts) if as_kind is not None else model
+    return as_kind(kind) if as_kind is not None else model
 
 
 def conversions(plan: Plan, model: Any) -> list[np.ndarray] | None:
@@ -53,23 +53,34 @@ def conversions(plan: Plan, model: Any) -> list[np.ndarray] | None:
     return out
 
 
-class Predictor:
-    """``predict(z, row)``: the checked, cast and converted prediction as p arrays.
+class Tables(NamedTuple):
+    """What the host prepares before a run: the plan's and the conversion's term lists.
 
-    Args:
-        plan, model: as in ``solve``.
-        ops: the backend's array operations.
-        times: what the model is given as t, one a row.
+    ``expected`` is the number of arrays the model returns; ``matrices`` are ``conversions``, ``terms`` the
+    same as term lists on the sources z and model(z, t); both are None if no conversion is needed.
     """
 
-    def __init__(self, plan: Plan, model: Any, ops: Any, times: Any) -> None:
-        self.model = native(plan, model)
-        self.ops, self.times = ops, times
-        matrices = conversions(plan, self.model)
-        self.expected = plan.p if matrices is None else matrices[0].shape[1] - plan.m
-        self.terms: list[tuple[tuple[int, Terms], ...]] | None = (
-            None if matrices is None else [mark_last(pattern(x.tolist())) for x in matrices]
-        )
+    lowered: Lowered
+    expected: int
+    matrices: list[np.ndarray] | None
+    terms: list[tuple[tuple[int, Terms], ...]] | None
+
+
+def tables(plan: Plan, model: Any) -> Tables:
+    """Lower the plan and the conversion. Raises BackendError, PlanError, ProcessError."""
+    check_process(plan, model)
+    matrices = conversions(plan, native(plan.predicts, model))
+    expected = plan.p if matrices is None else matrices[0].shape[1] - plan.m
+    terms = None if matrices is None else [mark_last(pattern(x.tolist())) for x in matrices]
+    return Tables(lower(plan), expected, matrices, terms)
+
+
+class Predictor:
+    """``predict(z, row)``: the checked, cast and converted prediction as p arrays of the plan's kind."""
+
+    def __init__(self, plan: Plan, model: Any, made: Tables, ops: Any) -> None:
+        self.model, self.ops = native(plan.predicts, model), ops
+        self.times, self.expected, self.terms = made.lowered.times, made.expected, made.terms
 
     def __call__(self, z: State, r: int) -> State:
         e = self.model(z, self.times[r])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sgmsolve._array import kind_of
-from sgmsolve.backends.lowering import lower, plan_key
+from sgmsolve.backends.lowering import plan_key
 from sgmsolve.backends.noise import Noise, like_array
 from sgmsolve.backends.numpy_loop import NumpyOps, advance, start
 from sgmsolve.backends.prediction import Predictor
@@ -62,8 +62,9 @@ class Runner:
         self.ops = operations(self.kind)
         # numpy flags are host values already: stopping at once costs nothing.
         self.immediate = check == "each-row" or self.kind == "numpy"
-        self.lowered = lower(plan)
-        self.predictor = Predictor(plan, model, self.ops, self.lowered.times)
+        self.tables = self.ops.tables(plan, model)
+        self.lowered = self.tables.lowered
+        self.predictor = Predictor(plan, model, self.tables, self.ops)
         self.counted = Counted(model)
         self.draw = noise.bind(plan, z)
         self.r = 0
@@ -106,16 +107,7 @@ class Runner:
         """Run one row and the hook after it; return the prediction."""
         keep = self.on_nonfinite != "ignore" and (self.immediate or self.on_nonfinite == "stop")
         before = (list(self.registers), self.history) if keep else None
-        after = advance(
-            self.lowered,
-            self.ops,
-            self.r,
-            self.registers,
-            self.history,
-            self.predictor,
-            self.draw,
-        )
-        self.registers, self.history, prediction = after
+        self.registers, self.history, prediction = self._row()
         self.nfe += 1
         if self.on_nonfinite != "ignore":
             flag = self.ops.finite(prediction)
@@ -125,6 +117,21 @@ class Runner:
             self._between()
         self.r += 1
         return prediction
+
+    def _row(self) -> tuple[list[Any], list[Any], tuple[Any, ...]]:
+        if self.kind == "jax":
+            from sgmsolve.backends.jax_scan import advance as jax_advance
+
+            return jax_advance(self)
+        return advance(
+            self.lowered,
+            self.ops,
+            self.r,
+            self.registers,
+            self.history,
+            self.predictor,
+            self.draw,
+        )
 
     def _accept(self, flag: Any, before: Any) -> bool:
         """Record a row's flag; freeze or stop where that is asked for. False: the row is undone."""

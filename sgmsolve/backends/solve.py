@@ -9,7 +9,6 @@ import numpy as np
 
 from sgmsolve._array import kind_of
 from sgmsolve.backends.noise import Noise, make_noise
-from sgmsolve.backends.prediction import check_process
 from sgmsolve.backends.runner import Runner, operations
 from sgmsolve.backends.state import Solution, State, Step
 from sgmsolve.errors import BackendError, unknown
@@ -72,13 +71,12 @@ def solve(
         plan, model, z, noise, seed, indices, keying, between, on_nonfinite, check, resume
     )
     hooked = callback is not None or progress or between is not None
-    if run.kind == "jax" and not hooked:
-        from sgmsolve.backends.jax_scan import scan
-
-        solution = scan(run)
-        if solution is not None:
-            return solution
     run.begin(resume)
+    if run.kind == "jax" and not hooked:
+        from sgmsolve.backends.jax_scan import scan, scannable
+
+        if scannable(run):
+            return scan(run)
     bar = _bar(plan.rows, run.r) if progress else None
     while run.r < plan.rows and not run.stopped:
         prediction = run.advance()
@@ -146,7 +144,6 @@ def prepare(
     if not isinstance(plan, Plan):
         msg = f"solve was given a {type(plan).__name__} as its plan; build one with build_plan."
         raise BackendError(msg)
-    check_process(plan, model)
     if z is None and resume is not None:
         z = resume.registers[: plan.m]
     state = check_state(plan, z)

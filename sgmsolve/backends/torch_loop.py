@@ -12,11 +12,15 @@ from typing import Any
 
 import torch
 
+from sgmsolve.backends.prediction import tables
+
 
 class TorchOps:
     """Array operations of the loop on torch tensors."""
 
     kind = "torch"
+    # Host work, done once while torch.compile traces; its result is a constant of the graph.
+    tables = staticmethod(torch.compiler.assume_constant_result(tables))
 
     @staticmethod
     def combine(terms: Any, sources: list[Any]) -> Any:

@@ -53,7 +53,9 @@ class CommaList(click.ParamType):
             return tuple(value)
         parts = [p.strip() for p in value.split(",") if p.strip()]
         if not parts:
-            self.fail(f"{value!r} holds no {self.what}; give some, separated by commas.", param, ctx)
+            self.fail(
+                f"{value!r} holds no {self.what}; give some, separated by commas.", param, ctx
+            )
         if not self.numbers:
             return tuple(dict.fromkeys(parts))
         numbers = []
@@ -137,7 +139,9 @@ def new_table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> 
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
+    )
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     return table
@@ -196,8 +200,8 @@ def _refused(action: Callable[[], Any], path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         msg = (
-            f"{click.format_filename(path)} cannot be written ({reason}); name a folder that you may "
-            f"write to."
+            f"{click.format_filename(path)} cannot be written ({reason}); name a folder that "
+            f"you may write to."
         )
         raise CommandError(msg) from None
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sgmsolve.analysis.work_precision import Choice
 
 DEFAULT_METHODS = (
-    "ddim,heun,dpm-solver-2,dpm++2m,dpm++3m,deis-tab3,unipc-3,euler-maruyama,ancestral,sde-dpm++2m"
+    "ddim,heun,dpm-solver-2,dpm++2m,dpm++3m,deis-tab-3,unipc-3,euler-maruyama,ancestral,sde-dpm++2m"
 )
 RESULTS, PAGE = "results.json", "report.html"
 
@@ -64,7 +64,7 @@ def compare(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Run methods on problems at several budgets; measure, print and write a report to --out.
+    r"""Run methods on problems at several budgets; measure, print and write a report to --out.
 
     \b
     Example:
@@ -83,14 +83,14 @@ def compare(
 
     began = time.perf_counter()
     total = len(chosen) * len(choices) * len(nfe)
-    with progress(total) as bar:
-        found = run(chosen, choices, nfe, seed=seed, on_row=lambda *what: bar(*what))
-    command = shlex.join(
-        ["sgmsolve", "compare", *[p.name for p in chosen], "--methods", ",".join(methods)]
-        + ["--nfe", ",".join(map(str, nfe)), "--seed", str(seed), "--out", str(out)]
-    )
+    with Progress(total) as bar:
+        found = run(chosen, choices, nfe, seed=seed, on_run=bar.begin)
+    words = ["sgmsolve", "compare", *[p.name for p in chosen], "--methods", ",".join(methods)]
+    words += ["--nfe", ",".join(map(str, nfe)), "--seed", str(seed), "--out", str(out)]
     seconds = time.perf_counter() - began
-    record = results(found, chosen, choices, nfe, seed=seed, command=command, seconds=seconds)
+    record = results(
+        found, chosen, choices, nfe, seed=seed, command=shlex.join(words), seconds=seconds
+    )
     text = json_text(record)
     page = render(record, found.samples, {p.name: p.view for p in chosen})
     write(out / RESULTS, text)
@@ -123,7 +123,7 @@ def check_report_tools() -> None:
 
     missing = [n for n in ("jinja2", "plotly", "PIL") if importlib.util.find_spec(n) is None]
     if missing:
-        msg = f"the report needs {', '.join(missing)}, not installed; run: pip install 'sgmsolve[lab]'."
+        msg = f"the report needs {', '.join(missing)}; run: pip install 'sgmsolve[lab]'."
         raise CommandError(msg)
 
 
@@ -132,8 +132,8 @@ def check_empty(out: Path, force: bool) -> None:
     found = [name for name in (RESULTS, PAGE) if (out / name).exists()]
     if found and not force:
         msg = (
-            f"{click.format_filename(out)} already holds {' and '.join(found)}; name another folder or "
-            f"pass --force to replace them."
+            f"{click.format_filename(out)} already holds {' and '.join(found)}; name another "
+            f"folder or pass --force to replace them."
         )
         raise CommandError(msg)
 
@@ -145,7 +145,7 @@ def write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-class progress:  # noqa: N801 (used like a function, in a with statement)
+class Progress:
     """A bar on a terminal; elsewhere one line a problem, on stderr."""
 
     def __init__(self, total: int) -> None:
@@ -154,14 +154,14 @@ class progress:  # noqa: N801 (used like a function, in a with statement)
         self.bar = tqdm(total=total, unit="run", file=sys.stderr, disable=None, leave=False)
         self.problem = ""
 
-    def __enter__(self) -> progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def __call__(self, problem: str, label: str, budget: int, rows: Any) -> None:
-        """Count one run."""
+    def begin(self, problem: str, label: str, budget: int) -> None:
+        """A run begins."""
         if self.bar.disable:
             if problem != self.problem:
                 click.echo(f"running {problem} ...", err=True)
@@ -195,7 +195,9 @@ def print_tables(record: Mapping[str, Any], out: Path) -> None:
                 screen.print(f"  [dim]{found['floor_text']}[/dim]")
         for row in rows:
             if row["status"] != "ok":
-                what = f"{row['method']} with {row['budget']} NFE was not measured: {row['message']}"
+                what = (
+                    f"{row['method']} with {row['budget']} NFE was not measured: {row['message']}"
+                )
                 screen.print(f"  [yellow]{escape(what)}[/yellow]")
     screen.print("\nLower is better; bold is the best of its column. Columns of different tables ")
     screen.print("measure different things and cannot be compared.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[METHOD]...")
 @json_option
 def methods(names: tuple[str, ...], as_json: bool) -> None:
-    """List all methods with their claimed orders, or show the named ones with all their options.
+    r"""List all methods with their claimed orders, or show the named ones with all their options.
 
     \b
     Example:
@@ -43,11 +43,18 @@ def methods(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _list(found: list[Method]) -> None:
-    columns = ["method", "family", "predicts", "nfe/step", "order", "matched start", "noise", "what"]
+    from rich.text import Text
+
+    columns = ["method", "nfe/step", "order", "matched", "noise", "what"]
     table = new_table(f"{len(found)} methods", columns, right=["nfe/step"])
-    for m in found:
+    family = ""
+    for m in sorted(found, key=lambda m: m.family):
+        if m.family != family:
+            family = m.family
+            table.add_section()
+            table.add_row(Text(family, style="bold cyan"))
         matched = orders_text(m.claims("matched")) if m.matched else ""
-        cells = [m.name, m.family, m.predicts, str(m.evaluations), orders_text(m.orders), matched]
+        cells = [f"  {m.name}", str(m.evaluations), orders_text(m.orders), matched]
         table.add_row(*cells, "yes" if m.stochastic else "", m.summary)
     out = console()
     out.print(table)
@@ -83,7 +90,7 @@ def _show(method: Method) -> None:
 @click.argument("names", nargs=-1, metavar="[PROBLEM]...")
 @json_option
 def problems(names: tuple[str, ...], as_json: bool) -> None:
-    """List the problems that come with sgmsolve, or say what the named ones show.
+    r"""List the problems that come with sgmsolve, or say what the named ones show.
 
     \b
     Example:

@@ -36,7 +36,7 @@ class Commands(click.Group):
 )
 @click.version_option(package_name="sgmsolve", message="sgmsolve %(version)s")
 def cli() -> None:
-    """Numerical SDE and ODE solvers for score-based generative models.
+    r"""Numerical SDE and ODE solvers for score-based generative models.
 
     Samplers are tables: list them, print them, measure their orders exactly, and compare them on
     problems whose right answers are known.
@@ -56,7 +56,8 @@ for _command in (methods, problems, plan, order, compare, sample):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 a check failed, 2 bad usage."""
     try:
-        code = cli.main(args=None if argv is None else list(argv), standalone_mode=False)
+        arguments = None if argv is None else list(argv)
+        code = cli.main(args=arguments, prog_name="sgmsolve", standalone_mode=False)
     except click.UsageError as error:
         hint = f" See: {error.ctx.command_path} --help." if error.ctx else ""
         return _fail(f"{_sentence(error.format_message())}{hint}")
@@ -71,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"there is not enough memory for that ({error}); ask for less at a time.")
     except OSError as error:
         where = f" {error.filename!r}" if error.filename is not None else ""
-        return _fail(f"the system refused access to{where or ' a file'}: {error.strerror or error}.")
+        return _fail(
+            f"the system refused access to{where or ' a file'}: {error.strerror or error}."
+        )
     return code if isinstance(code, int) else 0
 
 

@@ -23,11 +23,15 @@ PROCESSES = ("VP", "VE", "SubVP", "EDM", "Flow")
 @click.command(short_help="Print a method's table.")
 @click.argument("method")
 @click.option("--steps", type=click.IntRange(1, 100_000), help="Number of steps (default 5).")
-@click.option("--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with.")
+@click.option(
+    "--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with."
+)
 @click.option("--process", "process_name", default="VP", show_default=True, help="Forward process.")
 @click.option("--grid", "grid_name", help="Time grid; the process's own if left out.")
 @option_option
-@click.option("--out", type=click.Path(path_type=Path), help="Also save the plan to this .npz file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Also save the plan to this .npz file."
+)
 @json_option
 def plan(
     method: str,
@@ -39,7 +43,7 @@ def plan(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Print the table of METHOD: one row a network evaluation, every coefficient.
+    r"""Print the table of METHOD: one row a network evaluation, every coefficient.
 
     \b
     Example:
@@ -61,8 +65,8 @@ def plan(
     if out is not None:
         out = named(out, ".npz")
         check_new_file(out, "name another file to keep both plans.")
-    size = {"nfe": nfe} if nfe is not None else {"steps": steps or 5}
-    made = build_plan(process, method, grid=grid_name, **size, **typed)
+    steps = 5 if steps is None and nfe is None else steps
+    made = build_plan(process, method, steps=steps, nfe=nfe, grid=grid_name, **typed)
     if out is not None:
         made.save(out)
     if as_json:

@@ -29,11 +29,17 @@ from sgmsolve.cli.shards import Shards
 @click.argument("problem")
 @click.option("--method", "-m", default="dpm++2m", show_default=True, help="Name of the method.")
 @click.option("--steps", type=click.IntRange(1, 100_000), help="Number of steps (default 20).")
-@click.option("--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with.")
+@click.option(
+    "--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with."
+)
 @option_option
 @click.option("--n", type=click.IntRange(1, 10**9), default=64, show_default=True, help="Samples.")
 @click.option(
-    "--batch", type=click.IntRange(1, 10**6), default=256, show_default=True, help="Samples a shard."
+    "--batch",
+    type=click.IntRange(1, 10**6),
+    default=256,
+    show_default=True,
+    help="Samples a shard.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option(
@@ -58,10 +64,10 @@ def sample(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Draw samples of PROBLEM, starting from the prior, into an .npz file (array `x`).
+    r"""Draw samples of PROBLEM, starting from the prior, into an .npz file (array `x`).
 
-    What a sample is depends on the seed and its number only. A run that was stopped, by kill -9 too,
-    goes on with --resume and ends with the same bytes.
+    What a sample is depends on the seed and its number only. A run that was stopped, by kill -9
+    too, goes on with --resume and ends with the same bytes.
 
     \b
     Example:
@@ -78,17 +84,11 @@ def sample(
     if steps is not None and nfe is not None:
         msg = "--steps and --nfe were both given; give one of them."
         raise CommandError(msg)
-    size = {"nfe": nfe} if nfe is not None else {"steps": steps or 20}
+    steps = 20 if steps is None and nfe is None else steps
     out = named(out, ".npz")
     picture = out.with_suffix(".png") if grid else None
-    plan = build_plan(
-        found.process,
-        record.name,
-        grid=found.grid,
-        grid_options={"t_min": found.t_end, **found.grid_options},
-        **size,
-        **typed,
-    )
+    arguments = {**found.grid_arguments, **typed}
+    plan = build_plan(found.process, record.name, steps=steps, nfe=nfe, **arguments)
     settings = {
         "sgmsolve": __version__,
         "problem": found.name,
@@ -122,26 +122,21 @@ def run(shards: Shards, plan: Any, problem: Any, seed: int) -> int:
     """Make the missing shards and the file; the number of samples made now."""
     from tqdm import tqdm
 
-    from sgmsolve.backends import solve
+    from sgmsolve.backends.solve import solve
+    from sgmsolve.sampling import start
 
     model = problem.target.model(problem.process)
     missing, made = shards.missing(), 0
-    scale = float(np.sqrt(problem.process.prior()[0, 0]))
+    process = problem.process
     bar = tqdm(missing, unit="shard", file=sys.stderr, disable=None, leave=False)
     for i in bar:
         indices = np.array(shards.indices(i))
-        z = scale * start(seed, indices, problem.shape)
-        shards.add(i, solve(plan, model, (z,), seed=seed, indices=indices).x)
+        like = np.empty((len(indices), *problem.shape))
+        z = start(process, plan.t_start, like, seed=seed, indices=indices)
+        shards.add(i, solve(plan, model, z, seed=seed, indices=indices).x)
         made += len(indices)
     shards.join()
     return made
-
-
-def start(seed: int, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normals (n, *shape) that depend on the seed and each sample's index only."""
-    from sgmsolve.backends.noise import START_ROW, KeyedNoise
-
-    return KeyedNoise(seed).host(indices, START_ROW, 0, shape)
 
 
 def parse_grid(text: str | None) -> tuple[int, int] | None:

@@ -2,8 +2,8 @@
 
 While it is being made, ``FILE.npz`` is a folder ``FILE.npz.parts`` with ``settings.json`` and one
 ``.npy`` a shard, each complete or not there. When the last shard is done they are joined into
-``FILE.npz`` and the folder is removed. The file holds ``x`` (n, *shape) and ``settings``, a JSON text; it
-has no time stamps, so the same settings give the same bytes.
+``FILE.npz`` and the folder is removed. The file holds ``x`` (n, *shape) and ``settings``, a JSON
+text; it has no time stamps, so the same settings give the same bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Shards:
         name = click.format_filename(path)
         if path.exists() or path.is_symlink():
             if not (resume and _settings_of(path) == self.settings):
-                msg = f"{name} exists already and is never overwritten; name another file or remove it."
+                msg = f"{name} exists and is never overwritten; name another file or remove it."
                 raise CommandError(msg)
             self.finished = True
             return
@@ -54,7 +54,9 @@ class Shards:
     def _continue(self, name: str, resume: bool) -> None:
         parts = click.format_filename(self.folder)
         if not resume:
-            msg = f"an unfinished run of {name} is in {parts}; pass --resume to go on, or remove it."
+            msg = (
+                f"an unfinished run of {name} is in {parts}; pass --resume to go on, or remove it."
+            )
             raise CommandError(msg)
         record = self.folder / "settings.json"
         if not record.exists():  # killed before anything was done
@@ -69,8 +71,8 @@ class Shards:
         if other:
             key = other[0]
             msg = (
-                f"the unfinished run in {parts} has {key} = {begun.get(key)!r}, but {wanted.get(key)!r} was "
-                f"given; resume with the same arguments, or remove the folder."
+                f"the unfinished run in {parts} has {key} = {begun.get(key)!r}, but "
+                f"{wanted.get(key)!r} was given; give the same arguments, or remove the folder."
             )
             raise CommandError(msg)
 
@@ -101,11 +103,13 @@ class Shards:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             with archive.open("x.npy", "w", force_zip64=True) as entry:
                 header = {"descr": "<f8", "fortran_order": False, "shape": (self.n, *self.shape)}
-                np.lib.format.write_array_header_1_0(entry, header)  # type: ignore[arg-type]
+                np.lib.format.write_array_header_1_0(entry, header)
                 for i in range(self.count):
                     x = self._read(i)
                     if x is None:
-                        msg = f"{click.format_filename(self._part(i))} was damaged meanwhile; resume."
+                        msg = (
+                            f"{click.format_filename(self._part(i))} was damaged meanwhile; resume."
+                        )
                         raise CommandError(msg)
                     entry.write(x.tobytes())
             with archive.open("settings.npy", "w") as entry:

@@ -102,7 +102,10 @@ def dpmpp_2m(
     start: str = "published",
     denoise: bool = False,
 ) -> Plan:
-    """x_s = sigma_s/sigma_t x - alpha_s (e^{-h} - 1) D, D = (1 + 1/2r) x0_t - 1/(2r) x0_previous."""
+    """x_s = sigma_s/sigma_t x - alpha_s (e^{-h} - 1) D.
+
+    D = (1 + 1/(2r)) x0_t - 1/(2r) x0_previous, r = h_previous/h.
+    """
     return _multistep(process, grid, "data", 2, weights=weights, start=start, denoise=denoise)
 
 
@@ -121,7 +124,10 @@ def dpm_solver_2m(
     start: str = "published",
     denoise: bool = False,
 ) -> Plan:
-    """x_s = alpha_s/alpha_t x - sigma_s (e^h - 1) D, D = (1 + 1/(2r)) e_t - 1/(2r) e_previous."""
+    """x_s = alpha_s/alpha_t x - sigma_s (e^h - 1) D.
+
+    D = (1 + 1/(2r)) e_t - 1/(2r) e_previous, r = h_previous/h.
+    """
     return _multistep(process, grid, "noise", 2, weights=weights, start=start, denoise=denoise)
 
 

@@ -45,7 +45,7 @@ def exponential_weights(lams: Sequence[Any], start: Any, end: Any, rate: Any = 1
 
         data,  rate = 1:          x_s = sigma_s/sigma_t x + alpha_s sum w_j x0_j
         noise, rate = -1:         x_s = alpha_s/alpha_t x + sigma_s sum w_j e_j
-        data, SDE, 1 + eta^2:     x_s = sigma_s/sigma_t e^{-eta^2 h} x + alpha_s sum w_j x0_j + noise
+        data SDE, 1 + eta^2:      x_s = sigma_s/sigma_t e^{-eta^2 h} x + alpha_s sum w_j x0_j + ...
 
     Source: Hochbruck & Ostermann (2010), exponential Adams methods.
     """
@@ -74,9 +74,9 @@ def linear_factors(process: Any, kind: str, t: Any, s: Any) -> tuple[Any, Any, A
     return process.alpha_ratio(t, s), process.sigma(s), -1
 
 
-# Explicit Runge-Kutta methods: order -> (stage rows after the first, (numerators, denominator) of the
-# weights); a stage's abscissa is its row sum. Explicit midpoint, Kutta's third and fourth order:
-# Hairer, Norsett & Wanner (1993), sec. II.1, table 1.2. All entries are exact in binary.
+# Explicit Runge-Kutta methods: order -> (stage rows after the first, (numerators, denominator) of
+# the weights); a stage's abscissa is its row sum. Euler, midpoint, Kutta's methods of order 3, 4:
+# Hairer, Norsett & Wanner (1993), sec. II.1. Integers and halves stay exact in multiprecision.
 TABLEAUS: dict[int, tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, ...], int]]] = {
     1: ((), ((1,), 1)),
     2: (((0.5,),), ((0, 1), 1)),
@@ -89,8 +89,8 @@ def matched_step(b: PlanBuilder, order: int, t: Any, s: Any, prediction: Affine)
     """Solution at s of one Runge-Kutta step of ``order`` 1 to 4 from ``b.z`` at t.
 
     Classical Runge-Kutta on dy/du = prediction, with y = x/alpha, u = rho for noise predictions and
-    y = x/sigma, u = e^lam = 1/rho for data predictions. ``prediction`` is the one already made at t;
-    the further stages are further rows.
+    y = x/sigma, u = e^lam = 1/rho for data predictions. ``prediction`` is the one already made at
+    t; the further stages are further rows.
     """
     p = b.process
     noise = b.predicts == "noise"

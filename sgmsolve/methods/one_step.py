@@ -13,6 +13,7 @@ from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
 from sgmsolve.methods.registry import register
 from sgmsolve.plan import Plan, PlanBuilder
+from sgmsolve.plan.builder import gram
 
 
 @register(
@@ -50,11 +51,11 @@ def euler_maruyama(
     """
     b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="increment")
     for t, s in b.steps():
-        x, h = b.z, t - s
+        x, h, G = b.z, t - s, b.G(t)  # noqa: N806 (the field's symbol)
         score = b.predict(x, t)
-        x_s = x - h * (b.F(t) * x - (1 + eta**2) / 2 * b.GG(t) * score)
+        x_s = x - (h * b.F(t)) * x + (h * (1 + eta**2) / 2 * gram(G)) * score
         if eta:
-            x_s = x_s + eta * ops(h).sqrt(h) * b.G(t) * b.xi()
+            x_s = x_s + (eta * ops(h).sqrt(h) * G) * b.xi()
         b.advance(x_s)
     return b.plan()
 

@@ -46,8 +46,8 @@ def _check(predictor: int, corrector: int, tau: float) -> None:
     ),
     order_notes=(
         "Its theorem bounds the strong error by O(sup tau h + h^k), with the corrector by "
-        "O(sup tau h + h^(c+1)). Weak: 2 if k >= 2 or c >= 1 (the noise inside a step is not drawn, "
-        "so never 3), else 1."
+        "O(sup tau h + h^(c+1)). Weak: 2 if k >= 2 or c >= 1, else 1; never 3, because the noise "
+        "inside a step is not drawn."
     ),
 )
 def sa_solver(

@@ -4,9 +4,9 @@ Noise prediction, with h = lam_s - lam_t, r_m = (lam_m - lam_t)/h and D_m = e_m 
 
     x_s = alpha_s/alpha_t x - sigma_s (e^h - 1) e_t - sigma_s B(h) sum_m a_m D_m / r_m
 
-over the p - 1 previous points (UniP-p), and over those and s itself, r = 1 (UniC-p). B(h) is h (bh1)
-or e^h - 1 (bh2); data prediction is the same with h -> -h and x_s = sigma_s/sigma_t x + alpha_s ....
-Zhao et al. (2023), Algorithm 1 (UniC-p) and 2 (UniP-p).
+over the p - 1 previous points (UniP-p), and over those and s itself, r = 1 (UniC-p). B(h) is h
+(bh1) or e^h - 1 (bh2). Data prediction has h -> -h, sigma_s/sigma_t x and alpha_s in these places.
+Zhao et al. (2023), Algorithms 1 (UniC-p) and 2 (UniP-p).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ VARIANTS = ("bh1", "bh2")
 def uni_weights(
     lams: Sequence[Any], start: Any, end: Any, rate: Any, variant: str = "bh2"
 ) -> list[Any]:
-    """Weights of the predictions at ``lams`` (one of them is ``start``) by the paper's linear system.
+    """Weights of the predictions at ``lams``, one of them ``start``, by the paper's linear system.
 
-    The a_m solve sum_m r_m^(k-1) a_m B = z k! phi_{k+1}(-z) for k = 1, 2, ..., with z = rate h (rate
-    1: data, -1: noise) and B = z (bh1) or 1 - e^{-z} (bh2); a single unknown takes the paper's a = 1/2
-    instead. The full system's solution a B does not depend on B, so B matters with one unknown only.
+    The a_m solve sum_m r_m^(k-1) a_m B = z k! phi_{k+1}(-z) for k = 1, 2, ..., with z = rate h
+    (rate 1: data, -1: noise) and B = z (bh1) or 1 - e^{-z} (bh2). A single unknown is the paper's
+    a = 1/2 instead. The full system fixes the products a_m B, so B matters with one unknown only.
     Source: Zhao et al. (2023), theorem 3.1 and the remark on p = 2 (UniP), p = 1 (UniC).
     """
     r = step_nodes(lams, start, end)
@@ -156,7 +156,7 @@ def _register() -> None:
                 equation="Algorithms 1, 2" if corrector else "Algorithm 2",
                 aliases=("unipc",) if (name, p) == ("unipc", 3) else (),
                 notes=_NOTES[p],
-                order_notes=f"The first step is of order {limit}; start='matched' gives {order}."
+                order_notes=f"The first step leaves O(h^{limit}); start='matched' gives {order}."
                 if order > limit
                 else "",
             )(_builder(kind, p, corrector))

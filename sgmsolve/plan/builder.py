@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import GridError, PlanError
 from sgmsolve.plan.affine import Affine
@@ -128,11 +130,6 @@ class PlanBuilder:
         """Diffusion matrix of the process; a plain number for one component."""
         return _plain(self.process.G(t))
 
-    def GG(self, t: Any) -> Any:  # noqa: N802
-        """G G^T, the forward covariance rate; a plain number for one component."""
-        g = self.process.G(t)
-        return _plain(g @ g.T)
-
     def data(self, point: Affine, prediction: Affine, t: Any) -> Affine:
         """The data prediction E[x0 | z(t)] that a prediction at ``point`` means."""
         return self.converted("data", point, prediction, t)
@@ -181,6 +178,11 @@ class PlanBuilder:
         symbol = self._new("s", max([level[i] for i in terms], default=0))
         self.defined[symbol] = terms
         return symbol
+
+
+def gram(g: Any) -> Any:
+    """G G^T of a diffusion matrix or of the plain number that stands for it."""
+    return g @ g.T if isinstance(g, np.ndarray) else g * g
 
 
 def _plain(block: Any) -> Any:

@@ -122,7 +122,7 @@ class _Tables:
         exact = any(not isinstance(c, (int, float)) and _exact(c) for t in terms for c in t.values())
         dtype: Any = object if exact else np.float64
         p = self._predicted()
-        draws = [self._columns(u) for u in self.sweep.updates]
+        draws = [self._columns(r, u) for r, u in enumerate(self.sweep.updates)]
         width = max((len(d) for d in draws), default=0)
         move = np.zeros((rows, k * m, k * m), dtype)
         kick = np.zeros((rows, k * m, p, self._used_history()), dtype)
@@ -150,7 +150,7 @@ class _Tables:
         self, final: int, move: Any, kick: Any, noise: Any, records: Any, dtype: Any
     ) -> Plan:
         b, m = self.b, self.m
-        start_draws = self._columns(self.sweep.prelude)
+        start_draws = self._columns(-1, self.sweep.prelude)
         here = {s: i for i, (s, _) in enumerate(_first(start_draws))}
         prelude = np.zeros((move.shape[1], m), dtype)
         prelude_noise = np.zeros((move.shape[1], len(start_draws)), dtype)
@@ -186,16 +186,16 @@ class _Tables:
             options=b.options,
         )
 
-    def _columns(self, updates: list[Terms]) -> list[tuple[int, int]]:
-        """(draw symbol, component) of every column of one row, in order of creation."""
-        symbols = sorted({s for u in updates for s in u if self.b.kind[s] == "x"} - set())
-        fresh = [s for s in symbols if s not in self.held or self._is_fresh(s, updates)]
-        return [(s, c) for s in fresh for c in range(self.m)]
+    def _columns(self, row: int, updates: list[Terms]) -> list[tuple[int, int]]:
+        """(draw symbol, component) of every column of one row (-1: prelude), in order of creation.
 
-    def _is_fresh(self, symbol: int, updates: list[Terms]) -> bool:
-        """Whether a held draw is made in this very row (it is then an unknown, not a register)."""
-        level = self.b.level[symbol]
-        return updates is (self.sweep.prelude if level == 0 else self.sweep.updates[level - 1])
+        A draw of an earlier row is a register here; a draw is made once, in the row its level names.
+        """
+        if not self.b.draw_of:
+            return []
+        level, kind = self.b.level, self.b.kind
+        fresh = {s for u in updates for s in u if kind[s] == "x" and level[s] == row + 1}
+        return [(s, c) for s in sorted(fresh) for c in range(self.m)]
 
     def _predicted(self) -> int:
         """Predicted components p, from the first matrix block on a prediction (a scalar means m)."""

@@ -24,8 +24,8 @@ from sgmsolve._array import ops
 from sgmsolve.errors import PlanError, unknown
 from sgmsolve.phi import integrate
 from sgmsolve.plan.plan import Plan
-from sgmsolve.plan.steps import Formula, Step, plan_steps
-from sgmsolve.plan.trees import LEAF, coefficient, order, rooted_trees
+from sgmsolve.plan.steps import Step, drift_end, rounding, scalar_steps
+from sgmsolve.plan.trees import tree_defects as tree_defects
 
 KINDS = ("noise", "data", "score")
 VARIABLES = ("lam", "rho", "t")
@@ -51,6 +51,7 @@ def polynomial_defects(
     eta: float = 0.0,
     ancestral: bool = False,
     local: bool = True,
+    steps: Sequence[Step] | None = None,
 ) -> np.ndarray:
     """Defects of every step for predictions ((u - u_t)/scale)^d, d < ``degree``.
 
@@ -66,77 +67,33 @@ def polynomial_defects(
         ancestral: compare with a deterministic step below s and exact fresh noise on top, the
             variance read from the plan (ancestral sampling, DDIM, churn), instead of ``eta``.
         local: scale = length of the step (any grid); False: a fixed scale, for slopes.
+        steps: steps to judge, default ``plan_steps(plan)``.
 
     Raises:
         PlanError: more than one component, or an unknown variable or kind of prediction.
     """
     if variable not in VARIABLES:
         raise PlanError(unknown("variable", variable, VARIABLES))
+    powers = range(degree)
     out = []
-    for step in _steps(plan, process):
+    for step in scalar_steps(plan, process, steps):
         exact = _exact(plan, process, step, eta, ancestral)
         u_t = _u_at(process, variable, step.t)
         scale = _u_of(process, variable, exact.lam_end) - u_t
         if not local or scale == 0:
             scale = {"lam": 1, "rho": u_t, "t": u_t}[variable]
-        row = [step.end.psi[0, 0] / exact.psi - 1]
-        for d in range(degree):
 
-            def weighted(lam: Any, d: int = d, e: _Exact = exact, u: Any = u_t, c: Any = scale) -> Any:
-                return e.density(lam) * ((_u_of(process, variable, lam) - u) / c) ** d
+        def weighted(lam: Any, e: _Exact = exact, base: Any = u_t, unit: Any = scale) -> Any:
+            u, density = (_u_of(process, variable, lam) - base) / unit, e.density(lam)
+            return np.array([density * u**d for d in powers])
 
-            target = integrate(weighted, exact.lam_t, exact.lam_end)
-            sums = [
-                w[0, 0] * ((_u_at(process, variable, plan.t[r]) - u_t) / scale) ** d
-                for r, w in step.end.weights.items()
-            ]
-            row.append((sum(sums) - target) / exact.size)
-        out.append(row)
-    return np.array(out)
-
-
-def tree_defects(
-    plan: Plan, process: Any, highest: int, *, eta: float = 0.0, ancestral: bool = False
-) -> np.ndarray:
-    """Defects of every step for the system that isolates each rooted tree of up to ``highest`` nodes.
-
-    In y = x/alpha the noise-prediction flow is dy = (1 + eta^2) e(y, rho) drho. The system with one
-    component a tree, e_tree = product of its subtrees' y (and of rho - rho_t for each leaf "u"), has
-    y_tree = c (rho - rho_t)^order exactly. The plan's own step, stages included, is run on it, each noise
-    prediction converted to the plan's kind at the point where it is made; history is exact. An extra
-    component with e = 0, y = 1 multiplies all others, so that a wrong linear flow in a stage is noticed.
-    Shape (steps, 1 + trees) in units of rho_t^order; a method of order p has O(h^{p+1}) for all trees.
-    """
-    trees = rooted_trees(highest)
-    out = []
-    for step in _steps(plan, process):
-        _, rho_end, rate = _target(process, step, eta, ancestral)
-        rho_t, alpha_t = process.rho(step.t), process.alpha(step.t)
-        constants = [rate ** _grown(tree) * _fraction(coefficient(tree), rho_t) for tree in trees]
-
-        def solution(rho: Any, c: list[Any] = constants, base: Any = rho_t) -> list[Any]:
-            return [1, *(k * (rho - base) ** order(q) for k, q in zip(c, trees, strict=True))]
-
-        def point(at: Formula, seen: dict[int, list[Any]], first: Any = alpha_t) -> list[Any]:
-            psi = at.psi[0, 0]
-            x = [psi * first, *(0 * psi for _ in trees)]
-            for r, w in at.weights.items():
-                x = [a + w[0, 0] * b for a, b in zip(x, seen[r], strict=True)]
-            alpha = process.alpha(at.time)
-            return [a / alpha for a in x]
-
-        predictions: dict[int, list[Any]] = {}
-        used = {r for f in (step.end, *step.stages.values()) for r in f.weights}
-        for r in sorted(used):
-            t, rho = plan.t[r], process.rho(plan.t[r])
-            y = point(step.stages[r], predictions) if r in step.stages else solution(rho)
-            noise = [0, *_products(trees, y, rho - rho_t)]
-            a, b = process.conversion_scalars("noise", plan.predicts, t)
-            x = [process.alpha(t) * value for value in y]
-            predictions[r] = [a * v + b * n for v, n in zip(x, noise, strict=True)]
-        got, want = point(step.end, predictions), solution(rho_end)
-        size = [1, *(rho_t ** order(tree) for tree in trees)]
-        out.append([(g - w) / c for g, w, c in zip(got, want, size, strict=True)])
+        got = [0 * scale for _ in powers]
+        for r, w in step.end.weights.items():
+            u = (_u_at(process, variable, plan.t[r]) - u_t) / scale
+            got = [total + w[0, 0] * u**d for d, total in zip(powers, got, strict=True)]
+        want = integrate(weighted, exact.lam_t, exact.lam_end)
+        errors = [(g - x) / exact.size for g, x in zip(got, want, strict=True)]
+        out.append([step.end.psi[0, 0] / exact.psi - 1, *errors])
     return np.array(out)
 
 
@@ -149,7 +106,7 @@ def noise_defects(plan: Plan, process: Any, weak: int, *, eta: float) -> np.ndar
     c = e^{2 eta^2 lam} - e^{2 eta^2 lam_t} for data prediction. History has c < 0.
     """
     rows = []
-    for step in _steps(plan, process):
+    for step in scalar_steps(plan, process):
         rho_t, lam_t = process.rho(step.t), process.lam(step.t)
         exp = ops(lam_t).exp
         data = plan.predicts == "data"
@@ -203,51 +160,40 @@ def defect_slopes(
     hs: Sequence[Any],
     *,
     steps: int = 6,
+    uneven: Sequence[int] = (10, 13, 8, 11, 9),
 ) -> list[Any]:
     """Slopes of log ``measure(build(grid))`` against log h; p + 1 for a method of order p.
 
-    Grids go down from ``t`` in ``steps`` uneven steps of about h. Use mpmath numbers for ``t`` and ``hs``:
-    defects of high order are far below float64's rounding. A defect of exactly 0 gives infinite slopes.
+    Grids go down from ``t`` in ``steps`` steps of h ``uneven``/10. Use mpmath numbers for ``t`` and
+    ``hs``: defects of high order are far below float64's rounding. A defect at the level of rounding
+    gives an infinite slope.
     """
     found = []
     for h in hs:
-        grid, uneven = [t], (10, 13, 8, 11, 9)
+        grid = [t]
         for i in range(steps):
-            grid.append(grid[-1] - h * uneven[i % 5] / 10)
+            grid.append(grid[-1] - h * uneven[i % len(uneven)] / 10)
         found.append(measure(build(grid)))
-    log = ops(t).log
+    return slopes(found, hs)
+
+
+def slopes(defects: Sequence[Any], hs: Sequence[Any]) -> list[Any]:
+    """Slopes of log defect against log h between neighbours; infinite where a defect is only rounding."""
+    xp = ops(hs[0])
+    floor = rounding(xp.exact) * 10**4
     return [
-        log(found[i] / found[i + 1]) / log(hs[i] / hs[i + 1]) if found[i + 1] else ops(t).inf
+        xp.log(defects[i] / defects[i + 1]) / xp.log(hs[i] / hs[i + 1])
+        if defects[i + 1] > floor
+        else xp.inf
         for i in range(len(hs) - 1)
     ]
 
 
-def _steps(plan: Plan, process: Any) -> list[Step]:
-    """Steps that move in time (a denoising row does not), checked to be scalar and of a known kind."""
-    if plan.m != 1 or plan.p != 1:
-        msg = (
-            f"plan {plan.name!r} has {plan.m} components, but these order conditions are for scalar "
-            f"processes; use step_weights to read its steps."
-        )
-        raise PlanError(msg)
+def _exact(plan: Plan, process: Any, step: Step, eta: float, ancestral: bool) -> _Exact:
     if plan.predicts not in KINDS:
         raise PlanError(unknown("kind of prediction for order conditions:", plan.predicts, KINDS))
-    return [s for s in plan_steps(plan) if s.t != s.end.time]
-
-
-def _target(process: Any, step: Step, eta: float, ancestral: bool) -> tuple[float, Any, Any]:
-    """(eta, rho at which the drift's step ends, 1 + eta^2)."""
-    s = step.end.time
-    rho = process.rho(s)
-    if not ancestral:
-        return eta, rho, 1 + eta**2
-    fresh = sum(v[0] ** 2 for v in step.end.noise.values())
-    return 0.0, ops(rho).sqrt(rho**2 - fresh / process.alpha(s) ** 2), 1
-
-
-def _exact(plan: Plan, process: Any, step: Step, eta: float, ancestral: bool) -> _Exact:
     t, alpha = step.t, process.alpha(step.end.time)
-    eta, rho_end, rate = _target(process, step, eta, ancestral)
+    eta, rho_end, rate = drift_end(process, step, eta, ancestral)
     xp = ops(rho_end)
     lam_t, lam_end = process.lam(t), -xp.log(rho_end)
     square, sigma = eta**2, alpha * rho_end
@@ -259,16 +205,14 @@ def _exact(plan: Plan, process: Any, step: Step, eta: float, ancestral: bool) ->
             lam_end,
             alpha,
         )
-    scale, size = -rate * alpha, sigma
+    scale, psi = -rate * alpha, alpha / process.alpha(t)
     if plan.predicts == "noise":
-        return _Exact(alpha / process.alpha(t), lambda lam: scale * xp.exp(-lam), lam_t, lam_end, size)
-    return _Exact(
-        alpha / process.alpha(t),
-        lambda lam: -scale * xp.exp(-lam) * process.sigma(process.time_of_lam(lam)),
-        lam_t,
-        lam_end,
-        size * sigma,
-    )
+        return _Exact(psi, lambda lam: scale * xp.exp(-lam), lam_t, lam_end, sigma)
+
+    def per_score(lam: Any) -> Any:
+        return -scale * xp.exp(-lam) * process.sigma(process.time_of_lam(lam))
+
+    return _Exact(psi, per_score, lam_t, lam_end, sigma**2)
 
 
 def _u_at(process: Any, variable: str, t: Any) -> Any:
@@ -279,25 +223,3 @@ def _u_of(process: Any, variable: str, lam: Any) -> Any:
     if variable == "lam":
         return lam
     return ops(lam).exp(-lam) if variable == "rho" else process.time_of_lam(lam)
-
-
-def _grown(tree: Any) -> int:
-    """Nodes of a tree that are not leaves "u": each brings a factor 1 + eta^2."""
-    return 0 if tree == LEAF else 1 + sum(_grown(child) for child in tree)
-
-
-def _fraction(c: Any, like: Any) -> Any:
-    """A fraction in the number type of ``like``."""
-    return (c.numerator + 0 * like) / c.denominator
-
-
-def _products(trees: Sequence[Any], y: Sequence[Any], u: Any) -> list[Any]:
-    """e of every tree: y of the constant component times y of its subtrees, u for leaves."""
-    index = {tree: i for i, tree in enumerate(trees, start=1)}
-    out = []
-    for tree in trees:
-        value = y[0]
-        for child in tree:
-            value = value * (u if child == LEAF else y[index[child]])
-        out.append(value)
-    return out

@@ -7,11 +7,13 @@ which the rows inside the step evaluate are read the same way. Nothing is assume
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sgmsolve._array import ops
 from sgmsolve.errors import PlanError
 from sgmsolve.plan.plan import Plan, Response
 
@@ -45,6 +47,8 @@ class Step:
 def plan_steps(plan: Plan) -> list[Step]:
     """All steps between consecutive nodes; where no register ever held a grid point a step spans more.
 
+    A row that evaluates at another time at a point made of z_t and noise alone (churn) ends a step too.
+
     Raises:
         PlanError: the plan has fewer than two nodes, or a state that does not depend on the initial one.
     """
@@ -55,19 +59,30 @@ def plan_steps(plan: Plan) -> list[Step]:
             f"needs two; build the plan with PlanBuilder.advance(state, time)."
         )
         raise PlanError(msg)
-    wanted = [(n.boundary, n.register) for n in nodes] + [(r, 0) for r in range(plan.rows)]
-    found = [response for response, _ in plan._propagate(wanted)[:-1]]
-    at_node, at_row = found[: len(nodes)], found[len(nodes) :]
+    found = plan.node_responses()
+    return steps_between(plan, [(n.time, n.boundary, z) for n, z in zip(nodes, found, strict=True)])
+
+
+def steps_between(plan: Plan, points: list[tuple[Any, int, Response]]) -> list[Step]:
+    """Steps between points given as (time, rows done, response), rows as in ``plan``.
+
+    ``plan_steps`` is this for the plan's nodes. A predictor-corrector that never holds its corrected
+    state has its steps between the responses of plans that end there.
+    """
+    rows = [response for response, _ in plan._propagate([(r, 0) for r in range(plan.rows)])[:-1]]
     steps = []
-    for i in range(len(nodes) - 1):
-        start, base, last = nodes[i], at_node[i], nodes[i + 1]
-        inverse = _inverse(plan, start.time, base.z0)
-        stages = {
-            r: _relative(plan.t[r], at_row[r], base, inverse)
-            for r in range(start.boundary, last.boundary)
-        }
-        end = _relative(last.time, at_node[i + 1], base, inverse)
-        steps.append(Step(start.time, start.boundary, end, stages))
+    for start, last in zip(points, points[1:], strict=False):
+        legs = [start, last]
+        (time, boundary, base), end = start, last[1]
+        if boundary < end:
+            first = _relative(plan.t[boundary], rows[boundary], base, _inverse(plan, time, base.z0))
+            if not first.weights and first.time != time:
+                legs.insert(1, (first.time, boundary, rows[boundary]))
+        for (t, done, base), (s, until, response) in zip(legs, legs[1:], strict=False):
+            inverse = _inverse(plan, t, base.z0)
+            inside = range(done, until)
+            stages = {r: _relative(plan.t[r], rows[r], base, inverse) for r in inside}
+            steps.append(Step(t, done, _relative(s, response, base, inverse), stages))
     return steps
 
 
@@ -93,25 +108,66 @@ def step_weights(
 def _relative(time: Any, point: Response, base: Response, inverse: np.ndarray) -> Formula:
     """A point's response with z_0 eliminated in favour of the base point; rounding left-overs dropped."""
     psi = point.z0 @ inverse
+    floor = 256 * rounding(psi.dtype == object)
 
     def terms(of: np.ndarray, since: np.ndarray) -> dict[int, np.ndarray]:
-        out = {}
-        for j in range(len(of)):
-            if not (np.any(of[j] != 0) or np.any(since[j] != 0)):
-                continue
-            removed = psi @ since[j]
-            value = of[j] - removed
-            if np.max(np.abs(value)) > noise_floor * max(abs(of[j]).max(), abs(removed).max()):
-                out[j] = value
-        return out
+        size = max(len(of), len(since))
+        got, old = _padded(of, size), psi @ _padded(since, size)
+        value = got - old
+        axes = tuple(range(1, value.ndim))
+        large = np.maximum(abs(got).max(axis=axes), abs(old).max(axis=axes)) * floor
+        kept = np.flatnonzero(abs(value).max(axis=axes) > large) if size else []
+        return {int(j): value[j] for j in kept}
 
-    noise_floor = _epsilon(psi) * 256
     predictions = terms(point.predictions, base.predictions)
-    return Formula(time, psi, predictions, terms(point.noise, base.noise))
+    noise = terms(point.noise[:, :, None], base.noise[:, :, None])
+    return Formula(time, psi, predictions, {d: l[:, 0] for d, l in noise.items()})
 
 
-def _epsilon(table: np.ndarray) -> Any:
-    if table.dtype != object:
+def _padded(table: np.ndarray, size: int) -> np.ndarray:
+    """Zeros after the end: rows and draws that come later have no weight."""
+    zeros = np.zeros((size - len(table), *table.shape[1:]), dtype=table.dtype)
+    return np.concatenate([table, zeros])
+
+
+def scalar_steps(plan: Plan, process: Any, given: Sequence[Step] | None = None) -> list[Step]:
+    """Steps of a plan with one component that move in time (a denoising row does not).
+
+    Raises:
+        PlanError: more than one component.
+    """
+    if plan.m != 1 or plan.p != 1 or process.m != 1:
+        msg = (
+            f"plan {plan.name!r} has {plan.m} component(s), its process {process.m}, but these order "
+            f"conditions are for scalar processes; use step_weights to read its steps."
+        )
+        raise PlanError(msg)
+    return [s for s in (plan_steps(plan) if given is None else given) if s.t != s.end.time]
+
+
+def drift_end(process: Any, step: Step, eta: float, ancestral: bool) -> tuple[float, Any, Any]:
+    """(eta, rho, 1 + eta^2) of the drift's own step; an ancestral one is an ODE step to below s.
+
+    Raises:
+        PlanError: the step's fresh noise exceeds the marginal's, so that no ancestral step matches it.
+    """
+    s = step.end.time
+    rho = process.rho(s)
+    if not ancestral:
+        return eta, rho, 1 + eta**2
+    square = rho**2 - sum(v[0] ** 2 for v in step.end.noise.values()) / process.alpha(s) ** 2
+    if not square > 0:
+        msg = (
+            f"the step from t = {float(step.t):.6g} to {float(s):.6g} adds more noise than the "
+            f"marginal at its end holds, so no ancestral step matches it; compare with eta instead."
+        )
+        raise PlanError(msg)
+    return 0.0, ops(rho).sqrt(square), 1
+
+
+def rounding(exact: bool) -> Any:
+    """The unit of rounding: mpmath's at its working precision, or float64's."""
+    if not exact:
         return float(np.finfo(np.float64).eps)
     import mpmath
 

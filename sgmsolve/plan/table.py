@@ -70,7 +70,7 @@ def _header(plan: Plan) -> list[str]:
     for name, value in facts:
         if value:
             lines += _wrap(f"{name:<10}", value)
-    return [*lines, "", "  row         t  registers after the row (not shown: 0)"]
+    return [*lines, "", " row          t  registers after the row (not shown: 0)"]
 
 
 def _short(value: Any) -> str:
@@ -91,7 +91,7 @@ def _wrap(head: str, text: str) -> list[str]:
 def _lines(row: dict[str, Any]) -> list[str]:
     """Text lines of one row, one or more a register."""
     r, t = row["row"], row["t"]
-    head = "start" + " " * 10 if r < 0 else f"{r:>5}{t:>10.6g}"
+    head = "start" + " " * 10 if r < 0 else f"{r:>4} {t:>10.6g}"
     lines = []
     for register, terms in row["updates"].items():
         mark = "" if r < 0 else "'"
@@ -131,7 +131,10 @@ def _row(plan: Plan, r: int) -> dict[str, Any]:
     updates = {}
     for i in range(plan.k * m):
         terms = {
-            name: float(c) for table, head in blocks for c, name in zip(table[i], head, strict=True) if c
+            name: float(c)
+            for table, head in blocks
+            for c, name in zip(table[i], head, strict=True)
+            if c
         }
         if terms or i < m:
             updates[_register(i, m)] = terms

@@ -1,4 +1,4 @@
-"""Validation of process parameters, shared by all processes."""
+"""Validation of process parameters, and the sentences all processes share."""
 
 from __future__ import annotations
 
@@ -31,3 +31,28 @@ def check_times(process: Any, t_min: Any, t_max: Any, *, upper: float) -> None:
         raise ProcessError(msg)
     object.__setattr__(process, "t_min", low)
     object.__setattr__(process, "t_max", high)
+
+
+def no_score(process: Any, t: Any) -> str:
+    """The sentence for a score where sigma = 0."""
+    return (
+        f"there is no score at t = {float(t):.6g}, where sigma = 0; stop at a t > 0 "
+        f"(t_min = {process.t_min:.6g}) or use a model that predicts noise, data, v or flow."
+    )
+
+
+def no_noise(process: Any, what: str, t: Any) -> str:
+    """The sentence for what does not exist where sigma = 0."""
+    return (
+        f"{what} does not exist at t = {float(t):.6g}, where sigma = 0 and the state holds no "
+        f"noise; stop at a t > 0 (t_min = {process.t_min:.6g}) or use another kind of model."
+    )
+
+
+def no_signal(process: Any, what: str, t: Any) -> str:
+    """The sentence for what does not exist where alpha = 0."""
+    return (
+        f"{what} does not exist at t = {float(t):.6g}, where alpha = 0 and the state holds "
+        f"nothing of the data; start at t <= {process.largest_usable_time():.6g} or use a method "
+        f"that predicts data (its first step has a limit there)."
+    )

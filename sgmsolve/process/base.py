@@ -16,6 +16,7 @@ import numpy as np
 
 from sgmsolve._array import constant_like, ops
 from sgmsolve.errors import GridError, ProcessError, unknown
+from sgmsolve.process import _checks
 
 KINDS = ("noise", "data", "score", "v", "flow")
 
@@ -258,7 +259,9 @@ class ScalarProcess(AbstractProcess):
         u2, w2 = self.weights_of(target, t)
         det = alpha * w1 - sigma * u1
         if ops(t).host and det == 0:
-            raise ProcessError(self._no_map(source, target, t))
+            what = f"the map from {source} to {target}"
+            no_map = _checks.no_noise if alpha else _checks.no_signal
+            raise ProcessError(no_map(self, what, t))
         return (u2 * w1 - w2 * u1) / det, (alpha * w2 - sigma * u2) / det
 
     def conversion(self, source: str, target: str, t: Any) -> tuple[Any, Any]:
@@ -280,25 +283,9 @@ class ScalarProcess(AbstractProcess):
     def _inverse_sigma(self, t: Any) -> Any:
         sigma = self.sigma(t)
         if ops(t).host and sigma == 0:
-            msg = (
-                f"there is no score at t = {float(t):.6g}, where sigma = 0; stop at a t > 0 "
-                f"(t_min = {self.t_min:.6g}) or use a model that predicts noise, data, v or flow."
-            )
-            raise ProcessError(msg)
+            raise ProcessError(_checks.no_score(self, t))
         return 1 / sigma
-
-    def _no_map(self, source: str, target: str, t: Any) -> str:
-        if self.alpha(t) == 0:
-            return self._no_signal(f"the map from {source} to {target}", t)
-        return (
-            f"a {source} prediction says nothing about the {target} at t = {float(t):.6g}, where "
-            f"sigma = 0; stop at a t > 0 (t_min = {self.t_min:.6g}) or use another kind of model."
-        )
 
     def _no_signal(self, what: str, t: Any) -> str:
         """The sentence for what does not exist at alpha = 0."""
-        return (
-            f"{what} does not exist at t = {float(t):.6g}, where alpha = 0 and the state holds "
-            f"nothing of the data; start at t <= {self.largest_usable_time():.6g} or use a method "
-            f"that predicts data (its first step has a limit there)."
-        )
+        return _checks.no_signal(self, what, t)

@@ -60,9 +60,7 @@ def test_exponential_weights_keep_their_digits_for_tiny_and_huge_steps(h):
         exact = multistep.exponential_weights([mpmath.mpf(v) for v in nodes], 0, mpmath.mpf(h), 1)
         ratios = [
             float(w / e) - 1
-            for w, e in zip(
-                multistep.exponential_weights(nodes, 0.0, h, 1), exact, strict=True
-            )
+            for w, e in zip(multistep.exponential_weights(nodes, 0.0, h, 1), exact, strict=True)
         ]
     assert max(map(abs, ratios)) < 1e-13
 
@@ -174,9 +172,9 @@ def test_weights_are_generic_in_the_number_type():
         times = [mpmath.mpf(v) / 10 for v in (6, 7, 9)]
         c = deis.t_ab_weights(process, times, mpmath.mpf(1) / 2)
         exact = mpmath.quad(
-            lambda t: lagrange(times, 1, t)
-            * process.g2(t)
-            / (2 * process.alpha(t) * process.sigma(t)),
+            lambda t: (
+                lagrange(times, 1, t) * process.g2(t) / (2 * process.alpha(t) * process.sigma(t))
+            ),
             [times[0], mpmath.mpf(1) / 2],
         )
         assert abs(c[1] / exact - 1) < mpmath.mpf(10) ** -40

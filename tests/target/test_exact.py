@@ -1,4 +1,4 @@
-"""What every target must do: scores, posteriors, densities and moments against independent answers."""
+"""What every target must do: scores, posteriors, densities and moments, checked independently."""
 
 import math
 
@@ -97,10 +97,8 @@ def test_densities_integrate_to_one_in_1d(name, process, t):
         Gaussian([0.2, -0.3], [[0.5, 0.2], [0.2, 0.3]]),
         Gaussian.low_rank([0.2, -0.3], [[1.0], [2.0]], [0.2], 0.4),
         GaussianMixture.ring(5, 1.0, 0.3),
-        GaussianMixture(
-            [1, 2], [[0, 0.5], [-0.4, 0]], [[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0], [0, 1]]]
-        ),
-        GaussianMixture([1, 2], [[0, 0.5], [-0.4, 0.2], [1, 1]][:2], [[0.3, 0.1], [0.1, 0.6]]),
+        GaussianMixture([1, 2], [[0, 0.5], [-0.4, 0]], [[[0.3, 0.1], [0.1, 0.2]], np.eye(2)]),
+        GaussianMixture([1, 2], [[0, 0.5], [-0.4, 0.2]], [[0.3, 0.1], [0.1, 0.6]]),
         Empirical(np.random.default_rng(0).standard_normal((7, 2)), 0.4),
     ],
 )
@@ -118,8 +116,8 @@ def test_density_and_moments_by_quadrature_in_2d(target):
 
 
 def test_samples_have_the_exact_moments(target):
-    """z-scores of the mean and second moments; 200 000 samples see 1 % of a standard deviation."""
-    n = 200_000
+    """z-scores of the mean and second moments; the samples see 1 % of a standard deviation."""
+    n = min(200_000, 1_600_000 // target.dim)
     x = target.sample(n, 7).reshape(n, -1)
     mean, cov = target.moments()
     centred = x - mean.reshape(-1)
@@ -149,13 +147,16 @@ def test_numpy_and_torch_agree(target, process, t, states):
         assert relative(one, other) < 1e-13
 
 
-# Compiling for jax takes longer than all else, so every target and every process is met, not every pair.
-JAX_PAIRS = [(name, "vp") for name in TARGETS if name not in ("grid", "diagonal mixture", "number")]
-JAX_PAIRS += [
+# Compiling for jax takes longer than all else: every code path and every process is met, not every
+# pair of them.
+JAX_PAIRS = [
     ("dense", "flow"),
+    ("diagonal", "subvp"),
     ("low-rank", "ve"),
+    ("field", "vp"),
     ("isotropic mixture", "edm"),
-    ("ring", "subvp"),
+    ("dense mixture", "vp"),
+    ("empirical", "vp"),
 ]
 
 
@@ -174,11 +175,10 @@ def test_numpy_and_traced_jax_agree(name, process_name):
     assert relative(out, target.predict("data", states, t, process)) < 2e-5
 
 
-@pytest.mark.parametrize("name", ["low-rank", "dense mixture"])
-def test_jax_without_jit(name):
-    target, p = TARGETS[name], VP()
+def test_jax_without_jit():
+    target, p = TARGETS["low-rank"], VP()
     x = target.sample(2, 0)
-    for dtype, tolerance in ((jnp.float64, 1e-13), (jnp.float32, 2e-5), (jnp.bfloat16, 0.05)):
+    for dtype, tolerance in ((jnp.float64, 1e-13), (jnp.bfloat16, 0.05)):
         out = target.score(jnp.asarray(x, dtype), 0.3, p)
         assert out.dtype == dtype
         assert relative(np.asarray(out, dtype=float), target.score(x, 0.3, p)) < tolerance
@@ -236,23 +236,17 @@ def test_constants_made_in_special_modes_serve_later():
     target.score(x, 1.0, p).sum().backward()
     assert x.grad is not None
     jax.jit(lambda x: target.score(x, 1.0, p))(jnp.zeros((1, 2)))
-    assert (
-        relative(target.score(jnp.zeros((1, 2)), 1.0, p), target.score(np.zeros((1, 2)), 1.0, p))
-        < 1e-15
-    )
+    expected = target.score(np.zeros((1, 2)), 1.0, p)
+    assert relative(target.score(jnp.zeros((1, 2)), 1.0, p), expected) < 1e-15
 
 
 # array_api_compat looks a namespace up in a cache, which dynamo traces through and mentions.
 @pytest.mark.filterwarnings("ignore:.*functools.lru_cache:UserWarning")
 def test_models_compile_without_graph_breaks():
-    p = VP()
-    for target in (Gaussian([0.1, 0.2], [1.0, 0.5]), GaussianMixture.ring(3)):
-        model, x = target.model(p, "noise"), torch.ones(2, 2, dtype=torch.float64)
-        eager = model((x,), 0.5)[0]
-        compiled = torch.compile(
-            lambda x, m=model: m((x,), 0.5)[0], fullgraph=True, backend="eager"
-        )
-        assert relative(compiled(x), eager) < 1e-15
+    model, x = GaussianMixture.ring(3).model(VP(), "noise"), torch.ones(2, 2, dtype=torch.float64)
+    eager = model((x,), 0.5)[0]
+    compiled = torch.compile(lambda x: model((x,), 0.5)[0], fullgraph=True, backend="eager")
+    assert relative(compiled(x), eager) < 1e-15
 
 
 def test_samples_are_the_same_for_every_library(target):

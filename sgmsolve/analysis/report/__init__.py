@@ -2,8 +2,8 @@
 
     page = render(results, samples, views)
 
-``results`` is what ``results.json`` holds, ``samples`` what ``Comparison.samples`` holds and ``views``
-the problems' ``View``. plotly.js is written into the page once; pictures are PNG data URIs.
+``results`` is what ``results.json`` holds, ``samples`` what ``Comparison.samples`` holds and
+``views`` the problems' ``View``. plotly.js is written into the page once, pictures are data URIs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def render(results: Mapping[str, Any], samples: Samples, views: Mapping[str, Any
         import jinja2
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        msg = f"the report needs {error.name}, which is not installed; run: pip install 'sgmsolve[lab]'."
+        msg = f"the report needs {error.name}; run: pip install 'sgmsolve[lab]'."
         raise SgmsolveError(msg) from None
     labels = legend(results["rows"])
     problems = [

@@ -13,10 +13,12 @@ INK = (24, 34, 52)
 
 
 def data_uri(samples: np.ndarray, view: Any, colour: str) -> str:
-    """A picture of the samples (n, *shape) as the view wants it; values that are not finite are left out."""
+    """A picture of the samples (n, *shape) as the view wants it; only finite ones are drawn."""
     shown = samples if view.project is None else view.project(samples)
     finite = np.isfinite(shown).reshape(len(shown), -1).all(axis=1)
-    pixels = contact_sheet(shown, view) if view.kind == "image" else scatter(shown[finite], view, colour)
+    pixels = (
+        contact_sheet(shown, view) if view.kind == "image" else scatter(shown[finite], view, colour)
+    )
     return png(pixels)
 
 

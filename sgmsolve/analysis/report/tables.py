@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sgmsolve.analysis.work_precision import METRICS
+from sgmsolve.analysis.results import METRICS
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def metric_tables(rows: Rows) -> list[dict[str, Any]]:
-    """For each metric that was measured: title, explanation, budgets, lines sorted by the last error.
+    """For each measured metric: title, explanation, budgets, lines sorted by the last error.
 
     Every line is a method with one cell a budget (None where it was not measured); the smallest
     error of a budget is marked. Metrics never share a table.
@@ -92,8 +92,8 @@ def short(value: float) -> str:
     """Two digits: 0.034, 1.2, 3.4e-7."""
     if value == 0:
         return "0"
-    if 0.001 <= abs(value) < 100:
-        return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+    if 0.00095 <= abs(value) < 99.5:
+        return f"{value:#.2g}" if abs(value) < 9.95 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 

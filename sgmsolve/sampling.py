@@ -1,0 +1,259 @@
+"""``build_plan``: a method, a budget and a grid become a Plan. ``sample``: from the prior to samples."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sgmsolve import grid as grids
+from sgmsolve._array import kind_of
+from sgmsolve.backends.noise import START_ROW, KeyedNoise, make_noise
+from sgmsolve.backends.solve import solve
+from sgmsolve.backends.state import Solution
+from sgmsolve.errors import BackendError, MethodError, unknown
+from sgmsolve.methods.registry import Method, find
+from sgmsolve.phi import cholesky
+from sgmsolve.plan import Plan
+from sgmsolve.process.base import AbstractProcess
+
+BACKENDS = ("numpy", "torch", "jax")
+
+
+def build_plan(
+    process: AbstractProcess,
+    method: str | Method,
+    *,
+    steps: int | None = None,
+    nfe: int | None = None,
+    grid: Any = None,
+    grid_options: Mapping[str, Any] | None = None,
+    denoise: bool = False,
+    **options: Any,
+) -> Plan:
+    """The plan of a method: pure host work, no network, no backend.
+
+    Args:
+        process: the forward process.
+        method: a name or alias (``sgmsolve methods`` lists them) or a Method record.
+        steps: steps of the grid; or
+        nfe: a budget of network evaluations, which buys the largest number of steps whose evaluations, start
+            and denoising rows included, do not exceed it (``plan.nfe`` says how many they are).
+        grid: name of a grid (``sgmsolve.grid``; default ``grid.default_grid(process)``) or decreasing
+            forward times, which then fix the number of steps.
+        grid_options: options of a named grid, for example ``{"rho": 5, "final": "zero"}``.
+        denoise: end with the data prediction (one more row).
+        options: the method's own.
+
+    Raises:
+        MethodError: unknown method or option, neither or both of steps and nfe, a budget that is too
+            small; GridError: an impossible grid.
+    """
+    record = find(method) if isinstance(method, str) else method
+    if denoise:
+        options["denoise"] = True
+    times = grids.default_grid(process) if grid is None else grid
+    more = dict(grid_options or {})
+
+    def build(count: int | None) -> Plan:
+        return record(process, grids.make(times, process, count, **more), **options)
+
+    if steps is not None and nfe is not None:
+        msg = f"steps = {steps} and nfe = {nfe} were both given; give one of them."
+        raise MethodError(msg)
+    if nfe is None:
+        if steps is None and isinstance(times, str):
+            msg = f"neither steps nor nfe was given for the {times} grid; pass steps=20, say."
+            raise MethodError(msg)
+        return build(steps)
+    if not isinstance(times, str):
+        msg = f"nfe = {nfe} was given with a grid of fixed times; leave nfe out."
+        raise MethodError(msg)
+    return _spend(build, _budget(nfe), record)
+
+
+def _budget(nfe: Any) -> int:
+    try:
+        value = operator.index(nfe)
+    except TypeError:
+        value = 0
+    if value < 1:
+        msg = f"nfe = {nfe!r}, expected a number of evaluations; pass an integer of at least 1."
+        raise MethodError(msg)
+    return value
+
+
+def _spend(build: Any, nfe: int, record: Method) -> Plan:
+    """The plan with the most steps whose evaluations fit; evaluations do not fall with steps."""
+    count = max(1, nfe // max(1, record.evaluations))
+    plan = build(count)
+    while plan.nfe > nfe:
+        if count == 1:
+            msg = (
+                f"one step of {record.name!r} takes {plan.nfe} evaluations with these options, but the budget is "
+                f"nfe = {nfe}; give nfe >= {plan.nfe}."
+            )
+            raise MethodError(msg)
+        count = max(1, min(count - 1, count * nfe // plan.nfe))
+        plan = build(count)
+    while True:
+        longer = build(count + 1)
+        if longer.nfe > nfe:
+            return plan  # type: ignore[no-any-return]
+        plan, count = longer, count + 1
+
+
+def sample(
+    process: AbstractProcess,
+    model: Any,
+    *,
+    shape: tuple[int, ...],
+    batch: int = 1,
+    method: str | Method = "dpm++2m",
+    steps: int | None = None,
+    nfe: int | None = None,
+    seed: int = 0,
+    indices: Any = None,
+    grid: Any = None,
+    grid_options: Mapping[str, Any] | None = None,
+    denoise: bool = False,
+    backend: str | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    like: Any = None,
+    noise: Any = None,
+    keying: str = "sample",
+    between: Any = None,
+    callback: Any = None,
+    progress: bool = False,
+    on_nonfinite: str = "raise",
+    check: str = "end",
+    **options: Any,
+) -> Solution:
+    """Draw samples: build the plan, draw the start from the prior, solve.
+
+    Args:
+        process, method, steps, nfe, grid, grid_options, denoise, options: as in :func:`build_plan`.
+        model: the network, from ``as_model``.
+        shape: shape of one sample, without the batch axis.
+        batch: number of samples.
+        seed, indices, keying, noise: see :mod:`sgmsolve.backends.noise`. The start is keyed like the
+            draws, so sample ``indices[i]`` is the same in any batch.
+        backend: ``"numpy"``, ``"torch"`` or ``"jax"``; default: that of ``like``, else torch if the model holds a
+            torch module (on its device, in its dtype), else numpy.
+        dtype, device: of the state, in the backend's own terms.
+        like: an array whose library, dtype and device are to be used.
+        between, callback, progress, on_nonfinite, check: as in :func:`sgmsolve.solve`.
+
+    Returns:
+        A Solution with ``x`` (batch, *shape).
+
+    Raises:
+        As ``build_plan`` and ``solve``.
+    """
+    plan = build_plan(
+        process,
+        method,
+        steps=steps,
+        nfe=nfe,
+        grid=grid,
+        grid_options=grid_options,
+        denoise=denoise,
+        **options,
+    )
+    model_like = _empty((batch, *shape), backend, dtype, device, like, model)
+    z = start(
+        process, plan.t_start, model_like, seed=seed, indices=indices, keying=keying, noise=noise
+    )
+    return solve(
+        plan,
+        model,
+        z,
+        noise=noise,
+        seed=seed,
+        indices=indices,
+        keying=keying,
+        between=between,
+        callback=callback,
+        progress=progress,
+        on_nonfinite=on_nonfinite,
+        check=check,
+    )
+
+
+def start(
+    process: AbstractProcess,
+    t: float,
+    like: Any,
+    *,
+    seed: int = 0,
+    indices: Any = None,
+    keying: str = "sample",
+    noise: Any = None,
+) -> tuple[Any, ...]:
+    """The state at forward time ``t`` >> 0: m arrays shaped like ``like`` with law N(0, Sigma I).
+
+    Sigma is ``process.prior()`` at ``t_max``, else ``process.covariance(t)``. Keyed by (seed, sample index).
+    """
+    philox = isinstance(noise, str)
+    source = make_noise(noise if philox else None, seed, indices, keying)
+    draw = source.bind(None, (like,)) if isinstance(source, KeyedNoise) else None
+    if draw is None:  # make_noise returns nothing else for these arguments
+        raise BackendError(unknown("noise", str(noise), ("philox",)))
+    at_end = t == float(process.t_max)
+    covariance = process.prior() if at_end else np.asarray(process.covariance(t), np.float64)
+    factor = np.asarray(cholesky(covariance), dtype=np.float64)
+    xi = [draw(START_ROW, j) for j in range(process.m)]
+    return tuple(
+        sum((float(factor[i, j]) * xi[j] for j in range(i + 1) if factor[i, j]), 0 * xi[i])
+        for i in range(process.m)
+    )
+
+
+def _empty(
+    shape: tuple[int, ...], backend: str | None, dtype: Any, device: Any, like: Any, model: Any
+) -> Any:
+    """An array of the wanted library, dtype and device; only these and its shape are read."""
+    if like is not None:
+        kind = kind_of(like)
+        if backend not in (None, kind):
+            msg = f"backend = {backend!r}, but like is a {kind} array; give one of the two."
+            raise BackendError(msg)
+        backend, dtype = kind, like.dtype if dtype is None else dtype
+        device = like.device if device is None and kind == "torch" else device
+    elif backend in (None, "torch"):
+        weights = _torch_weights(model)
+        if weights is not None:
+            backend = "torch"
+            dtype = weights.dtype if dtype is None else dtype
+            device = weights.device if device is None else device
+    backend = backend or "numpy"
+    if backend not in BACKENDS:
+        raise BackendError(unknown("backend", backend, BACKENDS))
+    if backend == "torch":
+        import torch
+
+        return torch.empty(shape, dtype=dtype, device=device)
+    if backend == "jax":
+        import jax.numpy as jnp
+
+        return jnp.zeros(shape, dtype=dtype, device=device)
+    if device is not None:
+        msg = f"device = {device!r} was given, but numpy has no devices; pass backend='torch' or 'jax'."
+        raise BackendError(msg)
+    return np.empty(shape, dtype=dtype or np.float64)
+
+
+def _torch_weights(model: Any) -> Any:
+    """First floating parameter of the torch module that a model wraps, if any."""
+    torch = sys.modules.get("torch")
+    for _ in range(16):
+        if torch is None or model is None:
+            return None
+        if isinstance(model, torch.nn.Module):
+            return next((p for p in model.parameters() if p.is_floating_point()), None)
+        model = getattr(model, "net", None) or getattr(model, "model", None)
+    return None

@@ -1,0 +1,123 @@
+"""Generated and hand-written pages agree with the library: method table, citations, API, formulas."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import sgmsolve
+from sgmsolve.methods.references import REFERENCES
+from sgmsolve.methods.registry import all_methods, find
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def table_rows(text):
+    """First cell (a method's name) -> cells of its row."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return {re.match(r"`([^`]*)`", cells[0])[1]: cells for cells in rows}
+
+
+def test_the_method_table_has_one_row_a_record_with_its_claims(methods_page):
+    rows = table_rows(methods_page.markdown())
+    assert list(rows) == sorted(rows, key=list(rows).index)
+    assert set(rows) == {m.name for m in all_methods()}
+    for method in all_methods():
+        cells = rows[method.name]
+        assert cells[1] == method.predicts
+        assert cells[4:6] == [str(method.evaluations), ", ".join(method.weights)]
+        assert re.findall(r"[\d.]+", cells[2]) == [f"{v:g}" for v in method.orders.values()]
+        assert ("weak" in cells[2]) == ("weak" in method.orders)
+        for alias in method.aliases:
+            assert f"`{alias}`" in cells[0]
+
+
+def test_the_table_follows_the_registry(methods_page):
+    changed = dataclasses.replace(find("heun"), name="huen", orders={"weak": 7}, matched={"weak": 8})
+    cells = table_rows(methods_page.markdown([changed]))["huen"]
+    assert cells[2:4] == ["7 weak", "8 weak"]
+
+
+def test_no_page_keeps_a_method_table_by_hand():
+    assert not (ROOT / "docs/methods.md").exists()
+    names = {m.name for m in all_methods()}
+    for page in [ROOT / "README.md", *PAGES]:
+        rows = table_rows(page.read_text(encoding="utf-8"))
+        assert not names & set(rows), page
+
+
+def test_every_method_has_a_reference_that_exists_and_is_cited(methods_page):
+    text = methods_page.markdown()
+    for method in all_methods():
+        assert method.reference in REFERENCES, method.name
+        assert f"{{ #{method.reference} }}" in text
+        assert f"@article{{{method.reference}," in text
+
+
+@pytest.mark.parametrize(
+    ("identifier", "address"),
+    [
+        ("arXiv:2206.00364", "https://arxiv.org/abs/2206.00364"),
+        ("doi:10.1017/S0962492910000048", "https://doi.org/10.1017/S0962492910000048"),
+        ("github.com/crowsonkb/k-diffusion", "https://github.com/crowsonkb/k-diffusion"),
+    ],
+)
+def test_identifiers_become_links(identifier, address, methods_page):
+    assert methods_page.link(identifier) == address
+
+
+@pytest.mark.parametrize("reference", REFERENCES.values(), ids=lambda r: r.key)
+def test_every_reference_has_an_identifier_that_can_be_linked(reference, methods_page):
+    if reference.venue == "Springer":
+        assert reference.identifier == ""  # books
+    else:
+        assert methods_page.link(reference.identifier).startswith("https://")
+
+
+def test_the_api_page_documents_what_exists_and_every_public_name():
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE)
+    found = [resolve(name) for name in listed]
+    public = {n: v for n, v in vars(sgmsolve).items() if not n.startswith("_") and n != "annotations"}
+    modules = type(sgmsolve)
+    for name, value in public.items():
+        if isinstance(value, modules):
+            continue
+        within = [v for v in found if isinstance(v, modules) and vars(v).get(name) is value]
+        assert value in [v for v in found if not isinstance(v, modules)] or within, name
+
+
+def resolve(name):
+    """The object of a dotted name; fails where there is none or it has no docstring."""
+    parts = name.split(".")
+    for i in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:i]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[i:]:
+            value = getattr(value, part)
+        assert value.__doc__, name
+        return value
+    raise AssertionError(name)
+
+
+def formulas_of(text):
+    code = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    shown = re.findall(r"\$\$(.+?)\$\$", code, re.DOTALL)
+    return shown + re.findall(r"\$([^$\n]+)\$", re.sub(r"\$\$.+?\$\$", "", code, flags=re.DOTALL))
+
+
+def test_every_formula_becomes_mathml_with_nothing_left_of_latex(formulas):
+    found = [f for page in PAGES for f in formulas_of(page.read_text(encoding="utf-8"))]
+    assert len(found) > 50
+    for formula in found:
+        made = formulas.on_page_content(f'<span class="arithmatex">\\({formula}\\)</span>')
+        assert made.startswith("<math"), formula
+        # What the translator does not know, it leaves as text.
+        assert "\\" not in made, formula
+        assert not re.search(r"<mi>[a-zA-Z]{2,}</mi>", made.replace("<mi>log</mi>", "")), formula
