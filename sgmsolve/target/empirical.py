@@ -16,8 +16,8 @@ from sgmsolve.target.posterior import posterior_gains
 LARGEST_BLOCK = 2**22
 """Entries of the (batch, N) weights made at once on accelerators and jax: 32 MB in float64."""
 
-CACHE_ROWS = 64
-"""Samples at a time on the host: 64 x 1797 weights stay in the second-level cache."""
+CACHE_BLOCK = 2**17
+"""Entries of the weights made at once on the host: 1 MB in float64 stays in the second-level cache."""
 
 NEGLIGIBLE = -45.0
 """Log weight, relative to the largest, under which a data point is left out: e^-45 = 3e-20."""
@@ -140,9 +140,8 @@ class Empirical(AbstractTarget):
         return by_batch(evaluate, self._rows(x), x, alpha, sigma)
 
     def _rows(self, x: Any) -> int:
-        if kind_of(x) == "numpy" or (kind_of(x) == "torch" and x.device.type == "cpu"):
-            return CACHE_ROWS
-        return max(1, LARGEST_BLOCK // self.data.shape[0])
+        host = kind_of(x) == "numpy" or (kind_of(x) == "torch" and x.device.type == "cpu")
+        return max(1, (CACHE_BLOCK if host else LARGEST_BLOCK) // self.data.shape[0])
 
     def _flow_map(self, x: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> Any:
         raise self._no_flow_map()

@@ -221,7 +221,7 @@ def test_pieces_of_a_batch_are_the_whole(monkeypatch):
         x = target.sample(7, 1)
         whole = target.score(x, times, p), target.marginal_log_prob(x, times, p)
         monkeypatch.setattr(sgmsolve.target.mixture, "LARGEST_BLOCK", 40)
-        monkeypatch.setattr(sgmsolve.target.empirical, "CACHE_ROWS", 2)
+        monkeypatch.setattr(sgmsolve.target.empirical, "CACHE_BLOCK", 10)
         parts = target.score(x, times, p), target.marginal_log_prob(x, times, p)
         monkeypatch.undo()
         for a, b in zip(whole, parts, strict=True):
