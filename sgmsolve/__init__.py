@@ -1,8 +1,8 @@
 """Numerical SDE and ODE solvers for score-based generative models.
 
-    solution = sgmsolve.sample(process, model, method="dpm++2m", steps=20, shape=(3, 32, 32), batch=16)
-    plan = sgmsolve.build_plan(process, "heun", nfe=20)
-    solution = sgmsolve.solve(plan, model, z)
+    solution = sgmsolve.sample(process, model, method="dpm++2m", steps=20, shape=(3, 32, 32),
+    batch=16) plan = sgmsolve.build_plan(process, "heun", nfe=20) solution = sgmsolve.solve(plan,
+    model, z)
 
 Importing this loads numpy, but neither torch nor jax nor scipy: those come with their first array.
 Methods and targets are loaded when they are first asked for.
@@ -57,7 +57,17 @@ _LATER = {
     "GaussianField": "target",
     "GaussianMixture": "target",
 }
-_PARTS = ("analysis", "backends", "methods", "model", "phi", "plan", "problems", "process", "target")
+_PARTS = (
+    "analysis",
+    "backends",
+    "methods",
+    "model",
+    "phi",
+    "plan",
+    "problems",
+    "process",
+    "target",
+)
 
 
 def __getattr__(name: str) -> Any:

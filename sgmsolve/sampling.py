@@ -1,4 +1,4 @@
-"""``build_plan``: a method, a budget and a grid become a Plan. ``sample``: from the prior to samples."""
+"""``build_plan``: a method, a budget and a grid make a Plan. ``sample``: from prior to samples."""
 
 from __future__ import annotations
 
@@ -40,17 +40,18 @@ def build_plan(
         process: the forward process.
         method: a name or alias (``sgmsolve methods`` lists them) or a Method record.
         steps: steps of the grid; or
-        nfe: a budget of network evaluations, which buys the largest number of steps whose evaluations, start
-            and denoising rows included, do not exceed it (``plan.nfe`` says how many they are).
-        grid: name of a grid (``sgmsolve.grid``; default ``grid.default_grid(process)``) or decreasing
-            forward times, which then fix the number of steps.
+        nfe: a budget of network evaluations, which buys the largest number of steps whose
+            evaluations, start and denoising rows included, do not exceed it (``plan.nfe`` says how
+            many they are).
+        grid: name of a grid (``sgmsolve.grid``; default ``grid.default_grid(process)``) or
+            decreasing forward times, which then fix the number of steps.
         grid_options: options of a named grid, for example ``{"rho": 5, "final": "zero"}``.
         denoise: end with the data prediction (one more row).
         options: the method's own.
 
     Raises:
-        MethodError: unknown method or option, neither or both of steps and nfe, a budget that is too
-            small; GridError: an impossible grid.
+        MethodError: unknown method or option, neither or both of steps and nfe, a budget that is
+            too small; GridError: an impossible grid.
     """
     record = find(method) if isinstance(method, str) else method
     if denoise:
@@ -93,7 +94,8 @@ def _spend(build: Any, nfe: int, record: Method) -> Plan:
     while plan.nfe > nfe:
         if count == 1:
             msg = (
-                f"one step of {record.name!r} takes {plan.nfe} evaluations with these options, but the budget is "
+                f"one step of {record.name!r} takes {plan.nfe} evaluations with these options, "
+                f"but the budget is "
                 f"nfe = {nfe}; give nfe >= {plan.nfe}."
             )
             raise MethodError(msg)
@@ -102,7 +104,7 @@ def _spend(build: Any, nfe: int, record: Method) -> Plan:
     while True:
         longer = build(count + 1)
         if longer.nfe > nfe:
-            return plan  # type: ignore[no-any-return]
+            return plan
         plan, count = longer, count + 1
 
 
@@ -140,10 +142,10 @@ def sample(
         model: the network, from ``as_model``.
         shape: shape of one sample, without the batch axis.
         batch: number of samples.
-        seed, indices, keying, noise: see :mod:`sgmsolve.backends.noise`. The start is keyed like the
-            draws, so sample ``indices[i]`` is the same in any batch.
-        backend: ``"numpy"``, ``"torch"`` or ``"jax"``; default: that of ``like``, else torch if the model holds a
-            torch module (on its device, in its dtype), else numpy.
+        seed, indices, keying, noise: see :mod:`sgmsolve.backends.noise`. The start is keyed like
+            the draws, so sample ``indices[i]`` is the same in any batch.
+        backend: ``"numpy"``, ``"torch"`` or ``"jax"``; default: that of ``like``, else torch if the
+            model holds a torch module (on its device, in its dtype), else numpy.
         dtype, device: of the state, in the backend's own terms.
         like: an array whose library, dtype and device are to be used.
         between, callback, progress, on_nonfinite, check: as in :func:`sgmsolve.solve`.
@@ -196,7 +198,8 @@ def start(
 ) -> tuple[Any, ...]:
     """The state at forward time ``t`` >> 0: m arrays shaped like ``like`` with law N(0, Sigma I).
 
-    Sigma is ``process.prior()`` at ``t_max``, else ``process.covariance(t)``. Keyed by (seed, sample index).
+    Sigma is ``process.prior()`` at ``t_max``, else ``process.covariance(t)``. Keyed by (seed,
+    sample index).
     """
     philox = isinstance(noise, str)
     source = make_noise(noise if philox else None, seed, indices, keying)
@@ -242,7 +245,10 @@ def _empty(
 
         return jnp.zeros(shape, dtype=dtype, device=device)
     if device is not None:
-        msg = f"device = {device!r} was given, but numpy has no devices; pass backend='torch' or 'jax'."
+        msg = (
+            f"device = {device!r} was given, but numpy has no devices; pass backend='torch' or "
+            f"'jax'."
+        )
         raise BackendError(msg)
     return np.empty(shape, dtype=dtype or np.float64)
 

@@ -63,7 +63,7 @@ def with_times(plan: Plan) -> Plan:
 def random_plan(
     seed: int, *, m: int = 2, k: int = 3, history: int = 3, columns: int = 2, rows: int = 7
 ) -> Plan:
-    """A plan with every kind of entry: zeros, ones, several components, registers, lags and draws."""
+    """A plan with every kind of entry: zeros, ones, components, registers, lags and draws."""
     rng = np.random.default_rng(seed)
     km, p = k * m, m
 
@@ -101,8 +101,10 @@ def euler(process: Any, grid: Any, eta: float = 0.0, kind: str = "iid") -> Plan:
     for t, s in b.steps():
         psi = process.alpha(s) / process.alpha(t)
         w = process.sigma(s) - psi * process.sigma(t)
-        noise = eta * process.transition_variance(s, t) ** 0.5 * b.xi() if eta else 0
-        b.advance(psi * b.z + w * b.predict(b.z, t) + noise)
+        state = psi * b.z + w * b.predict(b.z, t)
+        if eta:
+            state = state + eta * process.transition_variance(s, t) ** 0.5 * b.xi()
+        b.advance(state)
     return b.plan()
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from cli_runs import COMMANDS, refuse, succeed
+
+import sgmsolve
+from sgmsolve.analysis import order_suite
 from sgmsolve.cli import main
 from sgmsolve.cli.common import method_options
 from sgmsolve.errors import MethodError
@@ -21,36 +21,9 @@ from sgmsolve.methods.registry import all_methods, find
 from sgmsolve.plan import Plan
 from sgmsolve.sampling import build_plan
 
-import sgmsolve
-
-COMMANDS = ("methods", "problems", "plan", "order", "compare", "sample")
-
-
-def succeed(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """Run a command that must work; what it printed."""
-    capsys.readouterr()
-    code = main([str(w) for w in words])
-    printed = capsys.readouterr()
-    assert code == 0, printed.err
-    return printed.out
-
-
-def refuse(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """Run a command that must be refused with one sentence and exit code 2; the sentence."""
-    capsys.readouterr()
-    code = main([str(w) for w in words])
-    printed = capsys.readouterr()
-    assert code == 2
-    assert printed.err.startswith("Error: ")
-    assert printed.err.count("\n") == 1
-    assert "Traceback" not in printed.err
-    return printed.err
-
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example_that_parses(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = succeed(capsys, command, "--help")
     assert "--json" in text
     example = text.split("Example:")[1].split("\n")[1].split()
@@ -103,6 +76,9 @@ def test_plan_prints_and_saves_the_table(
 def test_order_reports_rows_and_fails_on_a_wrong_claim(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # One interval of three: what is tested here is the command, not the measurement.
+    quick = functools.partial(order_suite.measure_all, intervals=("edm-start",))
+    monkeypatch.setattr(order_suite, "measure_all", quick)
     rows = json.loads(succeed(capsys, "order", "ddim", "--jobs", 1, "--json"))
     keys = {"method", "problem", "grid", "kind", "start", "claimed", "measured", "status", "slopes"}
     assert all(keys <= set(row) for row in rows)
@@ -174,7 +150,7 @@ def test_unwritable_output_is_refused_before_any_work(
         pytest.fail("the work had begun")
 
     monkeypatch.setattr("sgmsolve.analysis.work_precision.compare", no_work)
-    monkeypatch.setattr("sgmsolve.backends.solve.solve", no_work)
+    monkeypatch.setattr("sgmsolve.backends.solve", no_work)
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     for inside in (in_the_way, in_the_way / "folder"):
@@ -199,157 +175,7 @@ def test_options_are_typed_from_the_record() -> None:
         method_options(find("sa-solver"), ["predictor=2.5"])
 
 
-def sampled(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
-        return np.array(archive["x"])
-
-
-def test_sample_is_what_the_library_samples(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "ring.npz"
-    words = ("sample", "ring", "--method", "em", "--nfe", 7, "--n", 10, "--seed", 3)
-    printed = json.loads(
-        succeed(capsys, *words, "--batch", 4, "--out", out, "--png", "2x5", "--json")
-    )
-    from sgmsolve.problems import find as problem
-
-    ring = problem("ring")
-    model = ring.target.model(ring.process)
-    solution = sgmsolve.sample(
-        ring.process,
-        model,
-        shape=(2,),
-        batch=10,
-        method="euler-maruyama",
-        nfe=7,
-        seed=3,
-        **ring.grid_arguments,
-    )
-    assert np.allclose(sampled(out), solution.x, rtol=1e-12, atol=0)
-    assert printed["nfe"] == solution.nfe == 7
-    assert (tmp_path / "ring.png").read_bytes().startswith(b"\x89PNG")
-    assert not (tmp_path / "ring.npz.parts").exists()
-    assert "never overwritten" in refuse(capsys, *words, "--batch", 4, "--out", out)
-    other = tmp_path / "other.npz"
-    succeed(capsys, *words, "--batch", 10, "--out", other)
-    assert np.array_equal(sampled(other), sampled(out)), "the batch size changed the samples"
-
-
-def test_interrupted_sample_resumes_to_identical_bytes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("sample", "moons", "-m", "ancestral", "--steps", 4, "--n", 23, "--batch", 5)
-    whole, broken = tmp_path / "whole.npz", tmp_path / "broken.npz"
-    succeed(capsys, *words, "--out", whole)
-
-    import sgmsolve.backends.solve as module
-
-    real, calls = module.solve, []
-
-    def dies(*args: object, **kwargs: object) -> object:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "solve", dies)
-    assert main([str(w) for w in (*words, "--out", broken)]) == 130
-    assert not broken.exists()
-    assert "--resume" in refuse(capsys, *words, "--out", broken)
-    changed = refuse(capsys, *words, "--seed", 1, "--out", broken, "--resume")
-    assert "seed = 0" in changed
-    parts = sorted((tmp_path / "broken.npz.parts").glob("*.npy"))
-    assert len(parts) == 2
-    parts[1].write_bytes(parts[1].read_bytes()[:200])  # as if the disk had been full
-    printed = json.loads(succeed(capsys, *words, "--out", broken, "--resume", "--json"))
-    assert printed["made"] == 18
-    assert broken.read_bytes() == whole.read_bytes()
-    assert json.loads(succeed(capsys, *words, "--out", broken, "--resume", "--json"))["made"] == 0
-
-
-def test_killed_sample_resumes_to_identical_bytes(tmp_path: Path) -> None:
-    """A real process, killed with SIGKILL while it works."""
-    words = "sample ring -m ancestral --steps 60 --n 400 --batch 10".split()
-    command = [sys.executable, "-c", "import sys; from sgmsolve.cli import main; sys.exit(main())"]
-    killed, whole = tmp_path / "killed.npz", tmp_path / "whole.npz"
-    process = subprocess.Popen([*command, *words, "--out", str(killed)], stderr=subprocess.DEVNULL)
-    parts = tmp_path / "killed.npz.parts"
-    deadline = time.monotonic() + 60
-    while len(list(parts.glob("*.npy"))) < 3 and time.monotonic() < deadline:
-        assert process.poll() is None, "it was done before it could be killed"
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not killed.exists()
-    assert 3 <= len(list(parts.glob("*.npy"))) < 40
-    assert main([*words, "--out", str(killed), "--resume"]) == 0
-    assert main([*words, "--out", str(whole)]) == 0
-    assert killed.read_bytes() == whole.read_bytes()
-
-
-WORDS = st.sampled_from(
-    [
-        *COMMANDS,
-        *("--json", "--help", "-h", "--steps", "--nfe", "--out", "--method", "--methods", "-m"),
-        *("--option", "-o", "--png", "--resume", "--force", "--seed", "--n", "--batch", "--grid"),
-        *("--process", "--version", "--all", "--", "-", "--jobs"),
-        *("heun", "ddim", "dpm++2m", "em", "ring", "gaussian", "VP", "edm", "flow", "karras"),
-        *("1", "2", "3", "-1", "0", "eta=1", "eta=", "=", "start=matched", "2x2", "x", "a.npz"),
-        *("uniform", "table", "log-snr", "order=3", "denoise=1", "eta=nan", "nan", "1e9"),
-    ]
-)
-TEXT = st.text(
-    st.characters(blacklist_categories=("Nd", "Nl", "No"), blacklist_characters="/"), max_size=8
-)
-
-
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(words=st.lists(st.one_of(WORDS, WORDS, WORDS, TEXT), max_size=7))
-def test_any_words_give_an_exit_code_and_no_traceback(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Exceptions that escape `main` fail the test; `order` is left out because it takes minutes."""
-    monkeypatch.chdir(tmp_path)
-    if "--all" in words or "compare" in words[:1] or "order" in words[:1]:
-        words = [*words, "--no-such-option"]
-    assert main(words) in (0, 1, 2)
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    command=st.sampled_from(["plan", "sample"]),
-    name=st.sampled_from(["ddim", "heun", "sa-solver", "dpm-solver-3"]),
-    option=st.sampled_from(
-        ["eta", "denoise", "start", "fraction", "predictor", "tau", "r1", "r2", "corrector"]
-    ),
-    value=st.one_of(st.sampled_from(["nan", "inf", "-1", "0", "1e300", "none", "", "5"]), TEXT),
-    steps=st.sampled_from(["1", "2", "3"]),
-)
-def test_any_option_value_gives_a_plan_or_a_sentence(
-    command: str,
-    name: str,
-    option: str,
-    value: str,
-    steps: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = {
-        "plan": ["plan", name, "--steps", steps],
-        "sample": ["sample", "ring", "-m", name, "--steps", steps, "--n", "2", "--out", "a.npz"],
-    }[command]
-    assert main([*words, "-o", f"{option}={value}", "--json"]) in (0, 2)
-
-
-def test_help_is_quick_and_loads_no_backend(tmp_path: Path) -> None:
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     heavy = ("torch", "jax", "scipy", "sklearn", "plotly", "matplotlib", "rich", "jinja2")
     code = (
         "import sys; from sgmsolve.cli import main; main(['--help']); "

@@ -7,8 +7,8 @@ A page's blocks share one namespace and one empty working folder, in order:
 * ```` ```console ````: lines ``$ sgmsolve ...`` are run, their output follows each;
 * ```` ```console raises ````: the same, and each must fail with a sentence.
 
-Every other language (``sh``, ``text``, ...) is left alone. MkDocs calls ``on_page_markdown``; the tests
-call ``run_page``. A block that does anything else than it says stops the build.
+Every other language (``sh``, ``text``, ...) is left alone. MkDocs calls ``on_page_markdown``; the
+tests call ``run_page``. A block that does anything else than it says stops the build.
 """
 
 from __future__ import annotations

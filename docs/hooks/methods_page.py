@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,13 +12,13 @@ from sgmsolve.methods.registry import Method, all_methods
 PAGE = "methods.md"
 HEAD = """# Methods
 
-{count} methods, made from the registry that also drives the tests, the command line and the report. An
-order is a **claim**: it comes from the source's theorem. `sgmsolve order METHOD` measures it; see
-[how order is measured](order.md). *Matched* is the order with `start="matched"`, where the first steps
-of a multistep method are taken by a single-step method instead of a lower-order one. *Weights* tells
-the source's truncated coefficients (published) from exactly integrated ones (exact); where a method has
-both, the first is the default and `weights=` chooses. Evaluations are per step, start-up and denoising
-rows aside; `plan.nfe` is the true number.
+{count} methods, made from the registry that also drives the tests, the command line and the report.
+An order is a **claim**: it comes from the source's theorem. `sgmsolve order METHOD` measures it;
+see [how order is measured](order.md). *Matched* is the order with `start="matched"`, where the
+first steps of a multistep method are taken by a single-step method instead of a lower-order one.
+*Weights* tells the source's own coefficients (published), often truncated, from exactly integrated
+ones (exact); where a method has both, the first is the default and `weights=` chooses. Evaluations
+are per step, start-up and denoising rows aside; `plan.nfe` is the true number.
 
 Names in parentheses are aliases. A name that ends in `-noise` is the noise-prediction version of
 a method that predicts data; two such methods are different methods, with different errors.
@@ -31,9 +32,21 @@ def markdown(methods: Iterable[Method] | None = None) -> str:
     parts = [HEAD.format(count=len(found))]
     for family in families:
         parts.append(_family(family, [m for m in found if m.family == family]))
-    used = dict.fromkeys(m.reference for m in found if m.reference)
-    parts.append(_citations([REFERENCES[key] for key in used]))
+    named = " ".join(f"{m.reference} {m.equation}" for m in found)
+    parts.append(
+        _citations([r for key, r in REFERENCES.items() if re.search(rf"\b{key}\b", named)])
+    )
     return "\n".join(parts)
+
+
+def labels() -> dict[str, str]:
+    """Key -> ``Lu et al. 2022a``, the letter only where it is needed."""
+    plain = {key: _who(reference) for key, reference in REFERENCES.items()}
+    same = {key: [k for k in plain if plain[k] == text] for key, text in plain.items()}
+    return {
+        key: text + ("abcdefgh"[same[key].index(key)] if len(same[key]) > 1 else "")
+        for key, text in plain.items()
+    }
 
 
 def _family(family: str, methods: list[Method]) -> str:
@@ -44,7 +57,12 @@ def _family(family: str, methods: list[Method]) -> str:
     for m in methods:
         options = ", ".join(f"`{k}={v!r}`" for k, v in m.options.items())
         where = f" For {', '.join(m.processes)} only." if m.processes else ""
-        said = [m.summary + where, m.notes, m.order_notes, f"Options: {options}." if options else ""]
+        said = [
+            m.summary + where,
+            m.notes,
+            m.order_notes,
+            f"Options: {options}." if options else "",
+        ]
         lines += [f"    **{m.name}**: {' '.join(text for text in said if text)}", ""]
     return "\n".join(lines)
 
@@ -52,15 +70,16 @@ def _family(family: str, methods: list[Method]) -> str:
 def _row(m: Method) -> list[str]:
     names = f"`{m.name}`" + (f" ({', '.join(f'`{a}`' for a in m.aliases)})" if m.aliases else "")
     matched = _orders(m.claims("matched")) if m.matched else ""
-    source = f"[{_short(REFERENCES[m.reference])}](#{m.reference})" if m.reference else ""
-    source = ", ".join(text for text in (source, m.equation) if text)
+    source = ", ".join(text for text in (m.reference, m.equation) if text)
+    for key, label in labels().items():
+        source = re.sub(rf"\b{key}\b", f"[{label}](#{key})", source)
     weights = ", ".join(m.weights)
     return [names, m.predicts, _orders(m.orders), matched, str(m.evaluations), weights, source]
 
 
 def _orders(orders: Mapping[str, float]) -> str:
     """``2``, ``1 weak``; an em dash for no claim."""
-    parts = (f"{v:g}" + ("" if k == "deterministic" else f" {k}") for k, v in orders.items())
+    parts = (f"{v:g}" + ("" if k == "deterministic" else f"&nbsp;{k}") for k, v in orders.items())
     return ", ".join(parts) or "—"
 
 
@@ -68,11 +87,11 @@ def _cells(values: Iterable[str]) -> str:
     return "| " + " | ".join(v.replace("|", "\\|") for v in values) + " |"
 
 
-def _short(reference: Reference) -> str:
+def _who(reference: Reference) -> str:
     """``Lu et al. 2022``."""
     authors = reference.authors.split(", ")
     last = [name.split(". ")[-1] for name in authors]
-    who = last[0] if len(last) == 1 else f"{last[0]} & {last[1]}" if len(last) == 2 else f"{last[0]} et al."
+    who = " & ".join(last) if len(last) <= 2 else f"{last[0]} et al."
     return f"{who} {reference.year}"
 
 
@@ -80,7 +99,7 @@ def _citations(references: list[Reference]) -> str:
     lines = ["## Citations", ""]
     for r in references:
         where = f" [{r.identifier}]({link(r.identifier)})" if r.identifier else ""
-        lines += [f"### {_short(r)} {{ #{r.key} }}", ""]
+        lines += [f"### {labels()[r.key]} {{ #{r.key} }}", ""]
         lines += [f"{r.authors}. *{r.title}.* {r.venue}, {r.year}.{where}", ""]
         lines += ["```bibtex", r.bibtex(), "```", ""]
     return "\n".join(lines)

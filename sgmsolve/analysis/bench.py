@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.analysis.metrics import energy_distance, sliced_w2
-from sgmsolve.backends.solve import solve
+from sgmsolve.backends import solve
 from sgmsolve.plan import Plan
 from sgmsolve.sampling import build_plan
 

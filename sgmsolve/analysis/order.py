@@ -192,6 +192,12 @@ def plan_error(plan: Plan, problem: OrderProblem, kind: str) -> float:
             raise AnalysisError(msg)
         difference = run_points(plan, problem.target, problem.process, problem.starts) - problem.ends
         return float(np.sqrt(np.mean(difference**2)))
+    if not problem.gaussian:
+        msg = (
+            f"problem {problem.name!r} has no moments in closed form, so no weak order by propagation; use "
+            f"a Gaussian target, or order_mixture.measure_weak_builder."
+        )
+        raise AnalysisError(msg)
     law, exact = output_moments(plan, problem.target, problem.process), problem.end_law
     mean, variance = law.mean - exact.mean, law.covariance - exact.covariance
     return float(np.sqrt((np.sum(mean**2) + np.sum(variance**2)) / law.mean.size))

@@ -60,7 +60,11 @@ def measure_all(
 
 
 def tasks(record: Method, intervals: Sequence[str], mixture_weak: bool = False) -> list[Task]:
-    """Everything one record claims; what it claims for other options than its own uses those."""
+    """Everything one record claims; what it claims for other options than its own uses those.
+
+    Variants that claim nothing else (other weights, a matched start that changes no order) are measured on the
+    first interval only.
+    """
     found = []
     for start in record.starts:
         for kind in record.claims(start):
@@ -69,7 +73,10 @@ def tasks(record: Method, intervals: Sequence[str], mixture_weak: bool = False) 
                 continue
             for weights in record.weights if "weights" in record.options else record.weights[:1]:
                 key = (record.name, kind, start, weights)
-                found += [Task(*key, interval, options) for interval in intervals]
+                same = record.claims(start) == record.claims() and start != record.starts[0]
+                variant = same or weights != record.weights[0]
+                where = intervals[:1] if variant else intervals
+                found += [Task(*key, interval, options) for interval in where]
                 if kind == "weak" and mixture_weak:
                     found.append(Task(*key, "edm-start", options, statistical=True))
     return found

@@ -8,6 +8,7 @@ of it is shared with any method under test.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from sgmsolve.analysis.tabulate import Predict, dimension, tabulate
 from sgmsolve.errors import AnalysisError
 from sgmsolve.plan import Plan
 
+Draw = Callable[[int, int], np.ndarray]
 SUBSTEPS = (2, 4, 6, 8, 10, 12)
 
 
 def probability_flow(
-    target: Any, process: Any, x: np.ndarray, start: float, end: float, *, steps: int = 200
+    target: Any, process: Any, x: np.ndarray, start: float, end: float, *, steps: int = 100
 ) -> np.ndarray:
     """Endpoints of the probability-flow ODE from x at ``start``, shape of x, forward times end < start.
 
@@ -71,15 +73,30 @@ def _macro_step(
     return table[-1]
 
 
-def run_points(plan: Plan, target: Any, process: Any, x: np.ndarray) -> np.ndarray:
-    """The plan's result for each starting point, exact predictions, draws left out; x as above (m = 1)."""
-    points = len(x)
-    predict = tabulate(target, process, plan.predicts, plan.t, points)
-    rows = row_matrices(plan)
+def run_points(plan: Plan, target: Any, process: Any, x: np.ndarray, draw: Draw | None = None) -> np.ndarray:
+    """The plan's result for each starting point with exact predictions; x as above (m = 1).
+
+    ``draw(row, column)`` gives normals shaped like x (row -1 is the prelude); without it draws are left out.
+    """
+    predict = tabulate(target, process, plan.predicts, plan.t, len(x))
+    rows, shape = row_matrices(plan), np.shape(x)
     size = rows.shape[1]
-    y = np.zeros((size + 1, points * dimension(target)))
+    y = np.zeros((size + 1, len(x) * dimension(target)))
     y[: plan.k] = plan.prelude_move @ np.asarray(x, dtype=np.float64).reshape(1, -1)
+    if draw is not None:
+        _add_noise(y, plan.prelude_noise, [(-1, j) for j in plan.active_draws(-1)], draw)
     for r in range(plan.rows):
         y[size] = predict(r, y[0])
         y[:size] = rows[r] @ y
-    return y[0].reshape(np.shape(x))
+        if draw is not None:
+            _add_noise(y, plan.noise[r], [(r, j) for j in plan.active_draws(r)], draw)
+    return y[0].reshape(shape)
+
+
+def _add_noise(
+    y: np.ndarray, factor: np.ndarray, draws: list[tuple[int, int]], draw: Draw
+) -> None:
+    for row, column in draws:
+        xi = np.asarray(draw(row, column)).reshape(-1)
+        for i in np.flatnonzero(factor[:, column]):
+            y[i] += factor[i, column] * xi

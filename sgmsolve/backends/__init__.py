@@ -1,4 +1,4 @@
-"""Run a plan on numpy, torch or jax arrays; torch and jax are imported only when arrays of theirs come."""
+"""Run a plan on numpy, torch or jax arrays; torch and jax are imported with their first array."""
 
 from sgmsolve.backends.noise import ForbiddenNoise as ForbiddenNoise
 from sgmsolve.backends.noise import KeyedNoise as KeyedNoise

@@ -1,4 +1,4 @@
-"""Keyed normals on jax: a key folded from (seed, sample index, row, column), one ``normal`` a sample."""
+"""Keyed normals on jax: one key a sample, folded from (seed, sample index, row, column)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sgmsolve.backends.noise import KeyedNoise
 
 Where = tuple[Any, Any, Any]
-"""Root key, (n,) block numbers, and (batch,) positions in the drawn blocks (None: one sample a block)."""
+"""Root key, (n,) block numbers, (batch,) positions in the blocks (None: one sample a block)."""
 
 
 def where(noise: KeyedNoise, batch: int) -> Where:
@@ -30,7 +30,7 @@ def where(noise: KeyedNoise, batch: int) -> Where:
 
 
 def normals(at: Where, row: Any, column: int, shape: tuple[int, ...], dtype: Any) -> Any:
-    """(batch, *shape) normals for one row (may be traced) and column; 16-bit types are rounded float32."""
+    """(batch, *shape) normals of a row (may be traced) and column; 16-bit types round float32."""
     from sgmsolve.backends.noise import SHARD
 
     root, blocks, position = at

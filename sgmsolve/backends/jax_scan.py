@@ -1,11 +1,11 @@
 """jax: one jitted ``lax.scan`` whose tables are array arguments.
 
-A compiled run depends on the model, on which entries of the tables are ever nonzero and on shapes, so another grid of
-the same length compiles nothing, and compile time does not grow with the number of rows. Runs with hooks
-call the same row function, jitted once, from the host.
+A compiled run depends on the model, on which entries of the tables are ever nonzero and on shapes,
+so another grid of the same length compiles nothing, and compile time does not grow with the number
+of rows. Runs with hooks call the same row function, jitted once, from the host.
 
-The model's arrays are constants of the compiled run, which is kept for as long as the model object lives:
-make a new model after changing a network's weights.
+The model's arrays are constants of the compiled run, which is kept for as long as the model object
+lives: make a new model after changing a network's weights.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def _first_bad(flags: Any) -> tuple[int | None, Any]:
 class Static(NamedTuple):
     """What a compiled run is specialised to, besides model and shapes.
 
-    ``outputs``: sources of every register component, over all rows; sources are registers, predictions
-    (newest first), then ``columns``; ``always``: whether every row draws that column. ``conversion``: the same
-    for the conversion of predictions, None if there is none.
+    ``outputs``: sources of every register component, over all rows; sources are registers,
+    predictions (newest first), then ``columns``; ``always``: whether every row draws that column.
+    ``conversion``: the same for the conversion of predictions, None if there is none.
     """
 
     m: int
@@ -157,14 +157,14 @@ def lowered(run: Runner) -> tuple[Static, Rows]:
             rows.conversion.astype(real),
         )
         found = cache[key, exact, run.on_nonfinite] = static, rows
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _combine(pattern: Pattern, table: Any, sources: list[Any]) -> list[Any]:
     """All outputs of one row; ``table`` (outputs, sources) is an array."""
     like, out = sources[0], []
     for i, used in enumerate(pattern):
-        total = sum((table[i, j] * sources[j].astype(table.dtype) for j in used), 0.0)
+        total: Any = sum(table[i, j] * sources[j].astype(table.dtype) for j in used)
         out.append(total.astype(like.dtype) if used else jnp.zeros_like(like))
     return out
 
@@ -189,7 +189,7 @@ def _row(
 
 
 def _scan(static: Static, model: Any) -> Callable[..., Any]:
-    """The run from given registers: (rows, registers, history, at) -> (registers, history, flags)."""
+    """The run: (rows, registers, history, at) -> (registers, history, flags)."""
 
     def body(carry: Any, xs: Rows, at: Any) -> Any:
         registers, history, clear = carry
@@ -246,7 +246,7 @@ def compiled(model: Any, static: Static, what: str) -> Callable[..., Any]:
                     static, alive(), xs, registers, history, draws
                 )
             )
-    return cache[what, static]  # type: ignore[no-any-return]
+    return cache[what, static]
 
 
 def advance(run: Runner) -> tuple[list[Any], list[Any], tuple[Any, ...]]:

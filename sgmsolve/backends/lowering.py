@@ -26,7 +26,7 @@ Terms = tuple[Term, ...]
 
 
 class Row(NamedTuple):
-    """What one row computes: ``outputs`` is (register component, terms), ``draws`` the columns used."""
+    """What one row computes: ``outputs`` (register component, terms), ``draws`` its columns."""
 
     outputs: tuple[tuple[int, Terms], ...]
     draws: tuple[int, ...]
@@ -86,7 +86,8 @@ def _lower(plan: Plan) -> Lowered:
     for lag in range(1, plan.history):
         if np.any(kick[:lag, :, :, lag]):
             msg = (
-                f"plan {plan.name!r} reads the prediction of {lag} row(s) ago in its first {lag} row(s), "
+                f"plan {plan.name!r} reads the prediction of {lag} row(s) ago in its first {lag} "
+                f"row(s), "
                 f"where there is none; those weights must be zero."
             )
             raise PlanError(msg)
@@ -109,7 +110,7 @@ def _lower(plan: Plan) -> Lowered:
 
 
 def _rows(table: np.ndarray, first: int) -> list[Row]:
-    """Rows of term lists; sources from ``first`` on are draws, renumbered to those with an entry."""
+    """Term lists of all rows; sources from ``first`` on are draws, those with an entry."""
     drawn = (table[:, :, first:] != 0).any(axis=1).tolist()
     out = []
     for entries, used in zip(table.tolist(), drawn, strict=True):
@@ -121,7 +122,7 @@ def _rows(table: np.ndarray, first: int) -> list[Row]:
 
 
 def pattern(values: list[list[float]]) -> list[tuple[int, list[tuple[float, int]]]]:
-    """(output, [(coefficient, source), ...]) of a matrix; a coefficient 1 comes first (no product)."""
+    """(output, [(coefficient, source), ...]) of a matrix; coefficients 1 come first: no product."""
     out = []
     for i, entries in enumerate(values):
         terms = [(c, j) for j, c in enumerate(entries) if c]

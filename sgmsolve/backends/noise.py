@@ -1,24 +1,27 @@
 """Where a plan's standard normals come from: noise is an argument of a run, never a global state.
 
-What a seed fixes. With the default, :class:`KeyedNoise`, the draw of one sample in one row is a pure function of
-(seed, sample index, row, column, sample shape), of the array library and of the kind of device. Hence batch size, the order of
-samples, the number of workers and the point of resumption never matter, to the last bit of the draw. The
-dtype only rounds (numpy, torch); under jax it selects another stream. What a seed does not fix: a plan with other rows (another
-step count or method) reads other draws; see :class:`PathNoise` for one path shared by several plans.
+What a seed fixes. With the default, :class:`KeyedNoise`, the draw of one sample in one row is a
+pure function of (seed, sample index, row, column, sample shape), of the array library, the kind of
+device and the dtype. Hence batch size, the order of samples, the number of workers and the point of
+resumption never matter, to the last bit of the draw. What a seed does not fix: a plan with other
+rows (another step count or method) reads other draws; see :class:`PathNoise` for one path shared by
+several plans. Where the draws come from:
 
-* numpy and torch on a CPU use the same streams: samples of up to ``SMALL`` numbers come from vectorised
-  Philox4x32-10 and Box-Muller, larger ones from numpy's Philox4x64 generator, keyed a sample;
-* torch on an accelerator: small samples as above, larger ones from its own generator, reseeded a sample;
-* jax: ``jax.random.normal`` with a key folded from (seed, index, row, column);
-* ``noise="philox"``: always the first of these, drawn on the host and copied: bitwise identical
-  on numpy, torch and jax for one dtype.
+* numpy: samples of up to ``SMALL`` numbers from vectorised Philox4x32-10 and Box-Muller, larger
+  ones from numpy's Philox4x64 generator, keyed a sample; float64, rounded to the state's dtype;
+* torch: small samples as on numpy, larger ones from the device's own generator, reseeded a sample,
+  in float64 for a float64 state, else in float32;
+* jax: ``jax.random.normal`` with a key folded from (seed, index, row, column), in the state's
+  dtype, 16-bit types in float32;
+* ``noise="philox"``: always Philox4x32-10 in float64 on the host, rounded and copied: bitwise
+  identical on numpy, torch and jax, and other dtypes only round.
 
-``keying="shard"`` keys blocks of ``SHARD`` consecutive sample indices instead of samples: faster for
-large batches of small pictures, and still independent of batches, but a batch that covers part of
-a block draws all of it.
+``keying="shard"`` keys blocks of ``SHARD`` consecutive sample indices instead of samples: faster
+for large batches of small pictures, and still independent of batches, but a batch that covers part
+of a block draws all of it.
 
-A noise source has ``bind(plan, z) -> draw``; ``draw(row, column)`` returns one array shaped like the
-components of z. Executors ask for a draw only where its column has a nonzero coefficient.
+A noise source has ``bind(plan, z) -> draw``; ``draw(row, column)`` returns one array shaped like
+the components of z. Executors ask for a draw only where its column has a nonzero coefficient.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from sgmsolve.plan import Plan
 Draw = Callable[[int, int], Any]
 
 SMALL = 128
-"""Largest sample (numbers) drawn by vectorised Philox4x32: above it one generator a sample is faster."""
+"""Largest sample (numbers) drawn by Philox4x32: above it one generator a sample is faster."""
 
 SHARD = 64
 """Sample indices in one block of ``keying="shard"``."""
@@ -127,7 +130,7 @@ class KeyedNoise(Noise):
         return self.host_draw(indices, like)
 
     def host_draw(self, indices: np.ndarray, like: Any) -> Draw:
-        """``draw`` on the host. Tiny states get a block of rows at a time, to share numpy's overhead."""
+        """``draw`` on the host. Tiny states get a block of rows at a time: numpy's overhead."""
         shape = tuple(like.shape[1:])
         block = max(1, BLOCK // max(1, len(indices) * int(np.prod(shape))))
         if block == 1 or self.keying == "shard":
@@ -144,7 +147,9 @@ class KeyedNoise(Noise):
 
         return draw
 
-    def host(self, indices: np.ndarray, row: int, column: int, shape: tuple[int, ...]) -> np.ndarray:
+    def host(
+        self, indices: np.ndarray, row: int, column: int, shape: tuple[int, ...]
+    ) -> np.ndarray:
         """(n, *shape) float64 normals, drawn by numpy."""
         if self.keying == "sample":
             return self._streams(indices, np.array([row]), column, shape)[0]
@@ -176,9 +181,9 @@ class ReplayNoise(Noise):
     """Given arrays in place of draws, for tests and for other people's noise.
 
     Args:
-        arrays: ``{(row, column): array}``, or a sequence with one array for every active draw in the
-            order of ``plan.response().noise`` (prelude, then by row). Arrays are shaped like the
-            state's components and are cast to its dtype.
+        arrays: ``{(row, column): array}``, or a sequence with one array for every active draw in
+            the order of ``plan.response().noise`` (prelude, then by row). Arrays are shaped like
+            the state's components and are cast to its dtype.
     """
 
     def __init__(self, arrays: Mapping[tuple[int, int], Any] | Sequence[Any]) -> None:
@@ -191,7 +196,8 @@ class ReplayNoise(Noise):
         if not isinstance(given, Mapping):
             if len(given) != len(order):
                 msg = (
-                    f"{len(given)} arrays of noise were given, but plan {plan.name!r} makes {len(order)} draws "
+                    f"{len(given)} arrays of noise were given, but plan {plan.name!r} makes "
+                    f"{len(order)} draws "
                     f"(rows and columns {order[:4]}...); give one array a draw."
                 )
                 raise BackendError(msg)
@@ -215,7 +221,8 @@ class ForbiddenNoise(Noise):
 
         def draw(row: int, column: int) -> Any:
             msg = (
-                f"plan {plan.name!r} drew noise in row {row}, column {column}, but noise is forbidden; "
+                f"plan {plan.name!r} drew noise in row {row}, column {column}, but noise is "
+                f"forbidden; "
                 f"use a deterministic plan or another noise source."
             )
             raise BackendError(msg)
@@ -229,7 +236,7 @@ def draw_order(plan: Plan) -> list[tuple[int, int]]:
 
 
 def make_noise(noise: Any, seed: int, indices: Any, keying: str) -> Noise:
-    """The noise source that ``solve``'s arguments mean. Raises BackendError for anything unknown."""
+    """The noise source that ``solve``'s arguments mean; BackendError for anything unknown."""
     if noise is None or isinstance(noise, str):
         generator = "native" if noise is None else noise
         return KeyedNoise(seed, indices, keying=keying, generator=generator)
@@ -239,7 +246,7 @@ def make_noise(noise: Any, seed: int, indices: Any, keying: str) -> Noise:
             f"KeyedNoise, ReplayNoise, PathNoise or ForbiddenNoise."
         )
         raise BackendError(msg)
-    return noise  # type: ignore[no-any-return]
+    return noise
 
 
 def check_seed(seed: Any) -> int:
@@ -258,7 +265,10 @@ def check_indices(indices: Any) -> np.ndarray:
     """Sample indices as a 1-d int64 array; BackendError otherwise."""
     values = np.asarray(indices)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-        msg = f"indices have shape {values.shape} and dtype {values.dtype}, expected (batch,) integers."
+        msg = (
+            f"indices have shape {values.shape} and dtype {values.dtype}, expected (batch,) "
+            f"integers."
+        )
         raise BackendError(msg)
     if values.size and not (0 <= values.min() and values.max() < 2**32):
         msg = f"indices run from {values.min()} to {values.max()}, expected 0 <= index < 2**32."
@@ -267,7 +277,7 @@ def check_indices(indices: Any) -> np.ndarray:
 
 
 def like_array(values: Any, like: Any) -> Any:
-    """``values`` in the library, dtype and device of ``like``. Raises BackendError on another shape."""
+    """``values`` in the library, dtype and device of ``like``; BackendError on another shape."""
     if tuple(values.shape) != tuple(like.shape):
         msg = f"noise has shape {tuple(values.shape)}, expected the state's {tuple(like.shape)}."
         raise BackendError(msg)

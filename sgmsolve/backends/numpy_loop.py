@@ -3,8 +3,8 @@
     e_r = model(Z_1, t[r]) converted to plan.predicts
     Z'  = move Z + sum_j kick_j e_{r-j} + noise xi
 
-Every other backend is tested against this file. The loop reads term lists (``lowering``), the nonzero
-entries of the tables; what a backend supplies are the four functions of :class:`NumpyOps`.
+Every other backend is tested against this file. The loop reads term lists (``lowering``), the
+nonzero entries of the tables; what a backend supplies are the four functions of :class:`NumpyOps`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class NumpyOps:
                 total += term
             else:
                 total, owned = total + term, True
+            del term  # or the next product would find a third array alive
         return total
 
     @staticmethod
@@ -66,7 +67,7 @@ class NumpyOps:
     @staticmethod
     def finite(arrays: Iterable[Any]) -> Any:
         """Whether all entries are finite."""
-        # A finite sum of squares settles it in one cheap call; only its overflow needs a second look.
+        # A finite sum of squares settles it in one call; only its overflow needs another look.
         return all(math.isfinite(np.vdot(a, a)) or bool(np.isfinite(a).all()) for a in arrays)
 
     truth = staticmethod(bool)
@@ -112,7 +113,7 @@ def _outputs(row: Row, ops: Any, sources: list[Any], like: Any) -> list[Any]:
 
 
 def run(plan: Plan, predict: Callable[[State, float], State], z: State, draw: Draw) -> State:
-    """Run all rows. ``predict(z, t)`` returns p arrays of the plan's kind; the result is the state."""
+    """Run all rows; ``predict(z, t)`` returns p arrays of the plan's kind. Returns the state."""
     lowered = lower(plan)
     registers, history = start(lowered, NumpyOps, z, draw)
     for r in range(plan.rows):

@@ -1,14 +1,14 @@
 """One Brownian path shared by several plans: what strong convergence and coupled differences need.
 
-A draw of a plan declares its kind and forward interval [a, b]. Each kind has a clock c in which its noise is
-a Brownian motion: ``increment`` c = t, ``kernel`` c = sigma^2/alpha^2 (the process's transition noise),
-``kernel:data`` c = alpha^2/sigma^2. The end points of all draws of all plans cut the clock into cells
-with keyed normals xi_j and lengths v_j, and a draw is
+A draw of a plan declares its kind and forward interval [a, b]. Each kind has a clock c in which its
+noise is a Brownian motion: ``increment`` c = t, ``kernel`` c = sigma^2/alpha^2 (the process's
+transition noise), ``kernel:data`` c = alpha^2/sigma^2. The end points of all draws of all plans cut
+the clock into cells with keyed normals xi_j and lengths v_j, and a draw is
 
     sum_j sqrt(v_j) xi_j / sqrt(sum_j v_j)        over the cells inside [a, b]:
 
-exactly N(0, 1), independent for disjoint intervals, and the same path on every grid. Paths of different
-kinds, and of different components, are independent of one another.
+exactly N(0, 1), independent for disjoint intervals, and the same path on every grid. Paths of
+different kinds, and of different components, are independent of one another.
 """
 
 from __future__ import annotations
@@ -28,22 +28,25 @@ CHANNELS = {"increment": 0, "area": 1, "kernel": 2, "kernel:data": 3}
 """Kinds that have a path; a cell may later hold the joint law of (increment, area, kernel)."""
 
 CELLS = 1 << 20
-"""First column of cells (their number then stands in the row), out of the way of a plan's own columns."""
+"""First column of cells (their number stands in the row), beyond any plan's own columns."""
 
 
 class PathNoise(Noise):
     """Draws of several plans from one path per sample.
 
     Args:
-        plans: every plan that will be run with this source; the cells are the union of their intervals.
+        plans: every plan that will be run with this source; the cells are the union of their
+            intervals.
         process: the process they were built for.
-        seed, indices, generator: as in :class:`KeyedNoise`; the path of a sample is keyed by (seed, index, cell).
+        seed, indices, generator: as in :class:`KeyedNoise`; the path of a sample is keyed by (seed,
+            index, cell).
 
     ``iid`` draws have no path and are keyed by (row, column) as usual.
 
     Raises:
-        BackendError: a kind without a clock (``area``, or ``kernel`` of a process without alpha and sigma), an
-            interval of no length or infinite clock; on use, a plan that was not among ``plans``.
+        BackendError: a kind without a clock (``area``, or ``kernel`` of a process without alpha and
+            sigma), an interval of no length or infinite clock; on use, a plan that was not among
+            ``plans``.
     """
 
     def __init__(
@@ -108,8 +111,10 @@ class _Cells:
         self.lengths = np.abs(np.diff(values))
         if not np.all(np.isfinite(self.lengths)) or not np.all(self.lengths > 0):
             msg = (
-                f"draws of kind {kind!r} lie between t = {self.times[0]:.6g} and {self.times[-1]:.6g}, where the "
-                f"clock of that kind has a cell of zero or infinite length; keep the grid away from alpha = 0 "
+                f"draws of kind {kind!r} lie between t = {self.times[0]:.6g} and "
+                f"{self.times[-1]:.6g}, where the "
+                f"clock of that kind has a cell of zero or infinite length; keep the grid away "
+                f"from alpha = 0 "
                 f"and sigma = 0, or use keyed noise."
             )
             raise BackendError(msg)
@@ -132,7 +137,8 @@ def _record(plan: Plan, row: int, column: int) -> tuple[str, float, float]:
         return kind, a, b
     if kind not in CHANNELS or kind == "area":
         msg = (
-            f"plan {plan.name!r} draws noise of kind {kind!r} in row {row}, which has no path; known: iid, "
+            f"plan {plan.name!r} draws noise of kind {kind!r} in row {row}, which has no path; "
+            f"known: iid, "
             f"increment, kernel, kernel:data."
         )
         raise BackendError(msg)

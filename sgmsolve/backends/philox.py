@@ -1,7 +1,8 @@
 """Philox4x32-10 on numpy arrays: a counter goes in, four random words come out, in any order.
 
-Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), section 3.3: ten
-rounds of two 32 x 32 -> 64 bit products; the key is bumped by the Weyl constants between rounds.
+Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), section 3.3:
+ten rounds of two 32 x 32 -> 64 bit products; the key is bumped by the Weyl constants between
+rounds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox4x32(counter: Any, key: tuple[int, int], rounds: int = 10) -> tuple[np.ndarray, ...]:
-    """Four words (uint64 arrays below 2^32) for counters given as four broadcastable arrays of words."""
+    """Four arrays of words (uint64 below 2^32) for a counter of four broadcastable arrays."""
     x0, x1, x2, x3 = (np.asarray(c, dtype=np.uint64) & _LOW for c in counter)
     k0, k1 = key[0] & 0xFFFFFFFF, key[1] & 0xFFFFFFFF
     for _ in range(rounds):
@@ -30,10 +31,10 @@ def philox4x32(counter: Any, key: tuple[int, int], rounds: int = 10) -> tuple[np
 def philox_normals(
     seed: int, indices: np.ndarray, rows: np.ndarray, column: int, size: int
 ) -> np.ndarray:
-    """(rows, n, size) float64 normals; [r, i, j] depends on (seed, indices[i], rows[r], column, j) only.
+    """Normals (rows, n, size), float64, keyed by (seed, indices[i], rows[r], column, j).
 
-    Counter (j // 4, column, row, index), key the two halves of the seed; two Box-Muller pairs a counter:
-    sqrt(-2 log u) (cos, sin)(2 pi v) with u, v = (word + 1/2) / 2^32, so |normal| < 6.8.
+    Counter (j // 4, column, row, index), key the two halves of the seed; two Box-Muller pairs a
+    counter: sqrt(-2 log u) (cos, sin)(2 pi v) with u, v = (word + 1/2) / 2^32, so |normal| < 6.8.
     """
     blocks = -(-size // 4)
     counter = (

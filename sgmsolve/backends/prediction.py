@@ -1,4 +1,4 @@
-"""One evaluation of the network: call, check, cast to the state's dtype, convert to the plan's kind."""
+"""One evaluation of the network: call, check, cast to the state's dtype, convert its kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ State = tuple[Any, ...]
 
 
 def check_process(plan: Plan, model: Any) -> None:
-    """The plan's tables hold for one process only. Raises BackendError if the model's is another."""
+    """Raise BackendError if the model's process is not the one the plan was built for."""
     for name in ("process", "predicts"):
         if not hasattr(model, name):
             msg = (
@@ -27,7 +27,8 @@ def check_process(plan: Plan, model: Any) -> None:
     if given != plan.process:
         changed = sorted(k for k in {*given, *plan.process} if given.get(k) != plan.process.get(k))
         msg = (
-            f"plan {plan.name!r} was built for the process {plan.process}, but the model's process is {given} "
+            f"plan {plan.name!r} was built for the process {plan.process}, but the model's "
+            f"process is {given} "
             f"(different: {', '.join(changed)}); build the plan with model.process."
         )
         raise BackendError(msg)
@@ -40,7 +41,7 @@ def native(kind: str, model: Any) -> Any:
 
 
 def conversions(plan: Plan, model: Any) -> list[np.ndarray] | None:
-    """(p, m + p_model) matrices, one a row, with prediction = matrix (z, model(z, t)); None: as it is.
+    """Matrices (p, m + p_model), one a row: prediction = matrix (z, model(z, t)); None: as it is.
 
     Raises ProcessError, before any evaluation, where the conversion does not exist.
     """
@@ -56,8 +57,9 @@ def conversions(plan: Plan, model: Any) -> list[np.ndarray] | None:
 class Tables(NamedTuple):
     """What the host prepares before a run: the plan's and the conversion's term lists.
 
-    ``expected`` is the number of arrays the model returns; ``matrices`` are ``conversions``, ``terms`` the
-    same as term lists on the sources z and model(z, t); both are None if no conversion is needed.
+    ``expected`` is the number of arrays the model returns; ``matrices`` are ``conversions``,
+    ``terms`` the same as term lists on the sources z and model(z, t); both are None if no
+    conversion is needed.
     """
 
     lowered: Lowered
@@ -76,13 +78,14 @@ def tables(plan: Plan, model: Any) -> Tables:
 
 
 class Predictor:
-    """``predict(z, row)``: the checked, cast and converted prediction as p arrays of the plan's kind."""
+    """``predict(z, row)``: the checked, cast and converted prediction, p arrays."""
 
     def __init__(self, plan: Plan, model: Any, made: Tables, ops: Any) -> None:
         self.model, self.ops = native(plan.predicts, model), ops
         self.times, self.expected, self.terms = made.lowered.times, made.expected, made.terms
 
     def __call__(self, z: State, r: int) -> State:
+        """The prediction of row ``r`` at the point ``z``."""
         e = self.model(z, self.times[r])
         e = checked(e, z, self.expected, self.ops, r, self.times[r])
         if self.terms is None:
@@ -110,7 +113,8 @@ def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
     where = f" in row {r} at t = {t:.6g}" if isinstance(t, float) else ""
     if len(parts) != expected:
         msg = (
-            f"the model returned {len(parts)} array(s){where}, expected {expected}; return one array for each "
+            f"the model returned {len(parts)} array(s){where}, expected {expected}; return one "
+            f"array for each "
             f"predicted component."
         )
         raise ModelError(msg)
@@ -118,7 +122,8 @@ def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
         if not hasattr(part, "dtype") or kind_of(part) != ops.kind:
             name = f"{type(part).__module__}.{type(part).__name__}"
             msg = (
-                f"the model returned a {name}{where}, expected a {ops.kind} array like the state; give "
+                f"the model returned a {name}{where}, expected a {ops.kind} array like the state; "
+                f"give "
                 f"solve a state of the network's library, or convert inside the network you pass."
             )
             raise ModelError(msg)
@@ -130,7 +135,8 @@ def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
             raise ModelError(msg)
         if not ops.is_floating(part):
             msg = (
-                f"the model returned dtype {part.dtype}{where}, expected a real floating type such as "
+                f"the model returned dtype {part.dtype}{where}, expected a real floating type "
+                f"such as "
                 f"the state's {x.dtype}; convert it in the network you pass."
             )
             raise ModelError(msg)

@@ -1,4 +1,4 @@
-"""One run, advanced row by row by the host: hooks, counting, finite flags, stopping and resuming."""
+"""One run, advanced row by row by the host: hooks, counting, finite flags, stop and resume."""
 
 from __future__ import annotations
 
@@ -88,14 +88,16 @@ class Runner:
         ):
             if given != expected:
                 msg = (
-                    f"the state to resume was made with another {name} ({expected}) than the one given "
+                    f"the state to resume was made with another {name} ({expected}) than the one "
+                    f"given "
                     f"({given}); pass the same {name} as in the run that was stopped."
                 )
                 raise BackendError(msg)
         like = self.z[0]
         if tuple(like.shape) != tuple(resume.registers[0].shape):
             msg = (
-                f"the state to resume has shape {tuple(resume.registers[0].shape)}, but z has shape "
+                f"the state to resume has shape {tuple(resume.registers[0].shape)}, but z has "
+                f"shape "
                 f"{tuple(like.shape)}; pass z=None to take the state's own arrays."
             )
             raise BackendError(msg)
@@ -114,7 +116,7 @@ class Runner:
             if not self._accept(flag, before):
                 return prediction
         if self.between is not None:
-            self._between()
+            self._between(self.between)
         self.r += 1
         return prediction
 
@@ -151,23 +153,25 @@ class Runner:
             self.history = [where(self.clear, new, old) for new, old in pairs]
         return True
 
-    def _between(self) -> None:
+    def _between(self, hook: Callable[..., Any]) -> None:
         m, calls = self.lowered.m, self.counted.calls
         z, t = tuple(self.registers[:m]), self.lowered.after[self.r]
-        assert self.between is not None  # for the type checker
-        given = self.between(self.r, z, t, self.counted)
+        given = hook(self.r, z, t, self.counted)
         self.nfe += self.counted.calls - calls
         if given is None:
             return
         parts = tuple(given) if isinstance(given, (tuple, list)) else (given,)
         fits = len(parts) == m and all(
-            kind_of(p) == self.kind and tuple(p.shape) == tuple(z[0].shape) and p.dtype == z[0].dtype
+            kind_of(p) == self.kind
+            and tuple(p.shape) == tuple(z[0].shape)
+            and p.dtype == z[0].dtype
             for p in parts
         )
         if not fits:
             msg = (
                 f"between returned something else than {m} {self.kind} array(s) of shape "
-                f"{tuple(z[0].shape)} and dtype {z[0].dtype} after row {self.r}; return None to leave "
+                f"{tuple(z[0].shape)} and dtype {z[0].dtype} after row {self.r}; return None to "
+                f"leave "
                 f"the state alone."
             )
             raise BackendError(msg)
@@ -193,7 +197,7 @@ class Runner:
 
     def solution(self) -> Solution:
         """Read the flags, decide the status; raises SolveError."""
-        plan, z, flags = self.plan, tuple(self.registers[: self.lowered.m]), None
+        z, flags = tuple(self.registers[: self.lowered.m]), None
         if self.on_nonfinite != "ignore" and self.bad is None:
             if not self.stopped:
                 self.flags.append(self.ops.finite(z))
@@ -209,7 +213,7 @@ class Runner:
 def finish(
     run: Runner, z: tuple[Any, ...], bad: int | None, flags: Any, state: Callable[[int], State]
 ) -> Solution:
-    """The Solution of a run whose first bad row is ``bad``; raises SolveError if that was asked for."""
+    """The Solution of a run whose first bad row is ``bad``; raises SolveError if asked to."""
     plan = run.plan
     if bad is None:
         stopped = run.r < plan.rows
@@ -221,7 +225,8 @@ def finish(
     if run.on_nonfinite == "raise":
         what = "the model returned NaN or Inf" if bad < plan.rows else "the result is NaN or Inf"
         msg = (
-            f"{what} in row {bad} of {plan.rows} at t = {time:.6g} (plan {plan.name!r}); look at the network "
+            f"{what} in row {bad} of {plan.rows} at t = {time:.6g} (plan {plan.name!r}); look at "
+            f"the network "
             f"there, or pass on_nonfinite='stop' to get what was finished."
         )
         raise SolveError(msg, Status.NONFINITE)

@@ -1,4 +1,4 @@
-"""``solve`` and ``steps``: run a plan on numpy, torch or jax arrays, whichever the state is made of."""
+"""``solve`` and ``steps``: run a plan on the arrays the state is made of: numpy, torch or jax."""
 
 from __future__ import annotations
 
@@ -38,34 +38,40 @@ def solve(
 
         e_r = model(Z_1, t[r]),   Z' = move[r] Z + sum_j kick[r, ..., j] e_{r-j} + noise[r] xi_r
 
-    Gradients flow wherever the library records them: under torch wrap the call in ``torch.no_grad()`` if
-    none are wanted, as a network's parameters alone make torch keep every row.
+    Gradients flow wherever the library records them: under torch wrap the call in
+    ``torch.no_grad()`` if none are wanted, as a network's parameters alone make torch keep every
+    row.
 
     Args:
         plan: the table.
         model: an object with ``process``, ``predicts`` and ``model(z, t) -> p arrays``.
-        z: m arrays (batch, *shape) in a tuple, or one array if m = 1; their library, dtype and device are
-            those of the run. With ``resume`` only these are read, and None takes the state's own.
-        noise: None (keyed), ``"philox"`` (keyed, drawn on the host, identical on all backends) or a source
-            from ``sgmsolve.backends``, which then has its own seed.
-        seed, indices, keying: of the keyed noise, see :mod:`sgmsolve.backends.noise` for what they fix.
-        between: ``between(row, z, t, model)`` after each row, z being the point (m arrays) of the next evaluation
-            at forward time t or the result; returns None or a replacement. Calls of this ``model`` are counted.
+        z: m arrays (batch, *shape) in a tuple, or one array if m = 1; their library, dtype and
+            device are those of the run. With ``resume`` only these are read, and None takes the
+            state's own.
+        noise: None (keyed), ``"philox"`` (keyed, drawn on the host, identical on all backends) or a
+            source from ``sgmsolve.backends``, which then has its own seed.
+        seed, indices, keying: of the keyed noise, see :mod:`sgmsolve.backends.noise` for what they
+            fix.
+        between: ``between(row, z, t, model)`` after each row, z being the point (m arrays) of the
+            next evaluation at forward time t or the result; returns None or a replacement. Calls of
+            this ``model`` are counted.
         callback: ``callback(step)`` after each row; the run stops if it returns True.
         progress: show a tqdm bar.
-        on_nonfinite: what a NaN or Inf from the network means: ``"raise"`` SolveError naming row and time;
-            ``"stop"``: the state before the first such row is frozen and returned; ``"ignore"``.
-        check: ``"end"``: one flag a row stays on the device and is read after the last row; ``"each-row"``:
-            read at once, so that no further evaluation is made. (On numpy flags cost nothing to read.)
+        on_nonfinite: what a NaN or Inf from the network means: ``"raise"`` SolveError naming row
+            and time; ``"stop"``: the state before the first such row is frozen and returned;
+            ``"ignore"``.
+        check: ``"end"``: one flag a row stays on the device and is read after the last row;
+            ``"each-row"``: read at once, so that no further evaluation is made. (On numpy flags
+            cost nothing to read.)
         resume: a state to go on from; result and draws are those of the uninterrupted run.
 
     Returns:
         A Solution: ``x``, ``z``, ``nfe``, ``status``, ``plan``, ``nonfinite_row``, ``state``.
 
     Raises:
-        BackendError: arrays, noise or options that do not fit; ModelError: the network returned something
-            else than p floating arrays like the state's; ProcessError: no conversion at some row's time;
-            SolveError: NaN or Inf with ``on_nonfinite="raise"``.
+        BackendError: arrays, noise or options that do not fit; ModelError: the network returned
+            something else than p floating arrays like the state's; ProcessError: no conversion at
+            some row's time; SolveError: NaN or Inf with ``on_nonfinite="raise"``.
     """
     run = prepare(
         plan, model, z, noise, seed, indices, keying, between, on_nonfinite, check, resume
@@ -84,6 +90,7 @@ def solve(
             bar.update()
         if callback is not None and not run.stopped and callback(run.step(prediction)) is True:
             run.stopped = True
+        del prediction  # one array less while the next row runs
     if bar is not None:
         bar.close()
     return run.solution()
@@ -105,8 +112,8 @@ def steps(
 ) -> Iterator[Step]:
     """Run a plan row by row, yielding a Step after each; arguments as in :func:`solve`.
 
-    Leaving the loop early stops the run; ``step.state`` (which can be saved as a plain npz) resumes it to
-    identical results. With ``check="end"`` a NaN raises after the last row.
+    Leaving the loop early stops the run; ``step.state`` (which can be saved as a plain npz) resumes
+    it to identical results. With ``check="end"`` a NaN raises after the last row.
     """
     run = prepare(
         plan, model, z, noise, seed, indices, keying, between, on_nonfinite, check, resume
@@ -163,13 +170,16 @@ def check_state(plan: Plan, z: Any) -> tuple[Any, ...]:
     for part in parts:
         if not hasattr(part, "shape") or not hasattr(part, "dtype") or isinstance(part, np.generic):
             msg = (
-                f"a component of the state is a {type(part).__name__}, expected a numpy, torch or jax "
+                f"a component of the state is a {type(part).__name__}, expected a numpy, torch or "
+                f"jax "
                 f"array (batch, *shape)."
             )
             raise BackendError(msg)
     kinds = sorted({kind_of(part) for part in parts})
     if len(kinds) > 1:
-        msg = f"the state mixes {' and '.join(kinds)} arrays; convert all components to one library."
+        msg = (
+            f"the state mixes {' and '.join(kinds)} arrays; convert all components to one library."
+        )
         raise BackendError(msg)
     like = parts[0]
     for part in parts:

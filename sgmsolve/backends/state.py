@@ -19,6 +19,9 @@ from sgmsolve.plan import Plan
 class State:
     """Everything a run needs to go on: bitwise the same result as without the interruption.
 
+    (jax compiles rows driven by the host and rows inside a scan separately, and may round them
+    differently: bitwise holds between ``steps`` and ``steps``; against a scan, to rounding.)
+
     Attributes:
         row: rows done; the next one to run.
         registers: k m arrays.
@@ -37,8 +40,14 @@ class State:
 
     def save(self, path: Any) -> None:
         """Write a plain npz (no pickle). bfloat16 arrays are stored as float32, which is exact."""
-        header = {"row": self.row, "plan": self.plan_key, "noise": self.noise, "nfe": self.nfe}
-        arrays = {f"register{i}": _host(a) for i, a in enumerate(self.registers)}
+        header: dict[str, Any] = {
+            "row": self.row,
+            "plan": self.plan_key,
+            "noise": self.noise,
+            "nfe": self.nfe,
+        }
+        header |= {"register": len(self.registers), "history": len(self.history)}
+        arrays: dict[str, Any] = {f"register{i}": _host(a) for i, a in enumerate(self.registers)}
         arrays |= {f"history{i}": _host(a) for i, a in enumerate(self.history)}
         text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         with Path(path).open("wb") as file:
@@ -46,21 +55,21 @@ class State:
 
     @staticmethod
     def load(path: Any) -> State:
-        """Read a state written by ``save``, as numpy arrays. Raises BackendError for anything else."""
+        """Read a state written by ``save``, as numpy arrays; BackendError for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 header = json.loads(file["header"].tobytes())
-                names = set(file.files)
-                arrays = [
-                    tuple(file[f"{kind}{i}"] for i in range(len(names)) if f"{kind}{i}" in names)
+                found = {
+                    kind: tuple(file[f"{kind}{i}"] for i in range(int(header[kind])))
                     for kind in ("register", "history")
-                ]
+                }
             return State(
-                int(header["row"]),
-                *arrays,
-                str(header["plan"]),
-                str(header["noise"]),
-                int(header["nfe"]),
+                row=int(header["row"]),
+                registers=found["register"],
+                history=found["history"],
+                plan_key=str(header["plan"]),
+                noise=str(header["noise"]),
+                nfe=int(header["nfe"]),
             )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             msg = f"{path} holds no state of a run ({error}); write one with state.save(path)."
@@ -74,8 +83,8 @@ class Step:
     Attributes:
         row: the row just run (0-based).
         t: forward time that ``z`` belongs to: the next evaluation's, or ``plan.t_end``.
-        z: the first register, m arrays: where the next evaluation happens (a stage, in multi-stage plans:
-            ``plan.nodes`` says which boundaries hold the solution).
+        z: the first register, m arrays: where the next evaluation happens (a stage, in multi-stage
+            plans: ``plan.nodes`` says which boundaries hold the solution).
         registers: all k m register arrays.
         prediction: the p arrays of this row, in the plan's kind.
         nfe: evaluations so far.
@@ -105,8 +114,8 @@ class Solution:
         nfe: evaluations made, those of ``between`` included.
         status: how the run ended.
         plan: the plan.
-        nonfinite_row, nonfinite_time: first row whose prediction was not finite, and its time; the number
-            of rows and ``t_end`` if only the result is not finite; None if all was finite.
+        nonfinite_row, nonfinite_time: first row whose prediction was not finite, and its time; the
+            number of rows and ``t_end`` if only the result is not finite; None if all was finite.
         state: where to go on from, unless the run is finished.
         flags: under jax, and wherever the run is being traced, the finite flag of every row and of
             the result, as an array (rows + 1,).

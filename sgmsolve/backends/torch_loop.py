@@ -1,8 +1,8 @@
 """Torch: the loop of ``numpy_loop`` on lowered tables, without synchronising the device.
 
-Coefficients are Python floats, so a float32 or bfloat16 state keeps its dtype; each term after the first
-is one in-place fused multiply-add on an array that the sum itself allocated. Arrays that a network, a
-callback or the caller may hold are never written to, so gradients and views are safe.
+Coefficients are Python floats, so a float32 or bfloat16 state keeps its dtype; each term after the
+first is one in-place fused multiply-add on an array that the sum itself allocated. Arrays that a
+network, a callback or the caller may hold are never written to, so gradients and views are safe.
 """
 
 from __future__ import annotations

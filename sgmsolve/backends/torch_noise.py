@@ -1,4 +1,4 @@
-"""Keyed normals on torch: one generator, reseeded for every sample, or the host's for small samples."""
+"""Keyed normals on torch: one generator, reseeded for every sample; small samples by the host."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def _mix(x: int) -> int:
 
 
 def stream_seed(seed: int, row: int, column: int) -> int:
-    """The 64-bit word of (seed, row, column); ``_mix(word ^ _mix(index))`` seeds a sample's stream."""
+    """Word of (seed, row, column); ``_mix(word ^ _mix(index))`` seeds a sample's stream."""
     return _mix(_mix(seed) ^ (((column & 0xFFFFFFFF) << 32) | (row & 0xFFFFFFFF)))
 
 
 def keyed_draw(noise: KeyedNoise, indices: np.ndarray, like: Any) -> Callable[[int, int], Any]:
     """``draw(row, column)`` shaped like ``like``, on its device.
 
-    Normals are drawn in float64 for a float64 state, else in float32 and rounded. torch's CPU generator
-    looks at 32 bits of a stream's seed, so among 10^5 streams two may agree; ``noise="philox"`` has no
-    such limit, nor have accelerators.
+    Normals are drawn in float64 for a float64 state, else in float32 and rounded. torch's CPU
+    generator looks at 32 bits of a stream's seed, so among 10^5 streams two may agree;
+    ``noise="philox"`` has no such limit, nor have accelerators.
     """
     from sgmsolve.backends.noise import SHARD, SMALL
 
@@ -78,7 +78,7 @@ def _keyed(
 
     numbers = None if indices is None else indices.cpu().numpy()
     noise = KeyedNoise(int(seed), numbers, keying=keying, generator=generator)
-    return noise.bind(None, (like,))(row, column).clone()  # type: ignore[no-any-return]
+    return noise.bind(None, (like,))(row, column).clone()
 
 
 @_keyed.register_fake
@@ -95,12 +95,10 @@ def _(
 
 
 def traced_draw(noise: KeyedNoise, like: Any) -> Callable[[int, int], Any]:
-    """``draw`` for a run inside ``torch.compile``: one opaque operator, the same numbers, no graph break."""
+    """``draw`` inside ``torch.compile``: one opaque operator, the same numbers, no graph break."""
     indices = None if noise.indices is None else torch.as_tensor(noise.indices)
 
     def draw(row: int, column: int) -> Any:
-        return _keyed(
-            like, indices, str(noise.seed), row, column, noise.keying, noise.generator
-        )
+        return _keyed(like, indices, str(noise.seed), row, column, noise.keying, noise.generator)
 
     return draw

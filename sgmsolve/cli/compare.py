@@ -64,7 +64,7 @@ def compare(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Run methods on problems at several budgets; measure, print and write a report to --out.
+    """Run methods on problems at several budgets; measure, print and write a report to --out.
 
     \b
     Example:

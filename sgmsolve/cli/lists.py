@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[METHOD]...")
 @json_option
 def methods(names: tuple[str, ...], as_json: bool) -> None:
-    r"""List all methods with their claimed orders, or show the named ones with all their options.
+    """List all methods with their claimed orders, or show the named ones with all their options.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def _show(method: Method) -> None:
 @click.argument("names", nargs=-1, metavar="[PROBLEM]...")
 @json_option
 def problems(names: tuple[str, ...], as_json: bool) -> None:
-    r"""List the problems that come with sgmsolve, or say what the named ones show.
+    """List the problems that come with sgmsolve, or say what the named ones show.
 
     \b
     Example:

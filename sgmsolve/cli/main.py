@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 
 import click
@@ -36,7 +37,7 @@ class Commands(click.Group):
 )
 @click.version_option(package_name="sgmsolve", message="sgmsolve %(version)s")
 def cli() -> None:
-    r"""Numerical SDE and ODE solvers for score-based generative models.
+    """Numerical SDE and ODE solvers for score-based generative models.
 
     Samplers are tables: list them, print them, measure their orders exactly, and compare them on
     problems whose right answers are known.
@@ -55,8 +56,10 @@ for _command in (methods, problems, plan, order, compare, sample):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 a check failed, 2 bad usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any("\0" in word for word in arguments):
+        return _fail("a word holds a null character, which no name can; leave it out.")
     try:
-        arguments = None if argv is None else list(argv)
         code = cli.main(args=arguments, prog_name="sgmsolve", standalone_mode=False)
     except click.UsageError as error:
         hint = f" See: {error.ctx.command_path} --help." if error.ctx else ""

@@ -40,7 +40,7 @@ def order(
     jobs: int,
     as_json: bool,
 ) -> None:
-    r"""Measure the order of METHODs and hold it against what they claim.
+    """Measure the order of METHODs and hold it against what they claim.
 
     Exit code 1 if a method has a wrong order, or is nowhere right on the mixture.
 

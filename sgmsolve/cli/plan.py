@@ -43,7 +43,7 @@ def plan(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Print the table of METHOD: one row a network evaluation, every coefficient.
+    """Print the table of METHOD: one row a network evaluation, every coefficient.
 
     \b
     Example:

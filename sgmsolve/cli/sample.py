@@ -64,7 +64,7 @@ def sample(
     resume: bool,
     as_json: bool,
 ) -> None:
-    r"""Draw samples of PROBLEM, starting from the prior, into an .npz file (array `x`).
+    """Draw samples of PROBLEM, starting from the prior, into an .npz file (array `x`).
 
     What a sample is depends on the seed and its number only. A run that was stopped, by kill -9
     too, goes on with --resume and ends with the same bytes.
@@ -122,7 +122,7 @@ def run(shards: Shards, plan: Any, problem: Any, seed: int) -> int:
     """Make the missing shards and the file; the number of samples made now."""
     from tqdm import tqdm
 
-    from sgmsolve.backends.solve import solve
+    from sgmsolve.backends import solve
     from sgmsolve.sampling import start
 
     model = problem.target.model(problem.process)

@@ -1,15 +1,16 @@
 """Algebraic order conditions of a plan: a wrong coefficient is found without running anything.
 
-The reverse family of a scalar process is dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dw. With lam =
-log(alpha/sigma) and rho = sigma/alpha it is a quadrature in disguise:
+The reverse family of a scalar process is dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dw. With
+lam = log(alpha/sigma) and rho = sigma/alpha it is a quadrature in disguise:
 
     noise prediction   y = x/alpha,                 dy = (1 + eta^2) e drho
     data prediction    y = x e^{eta^2 lam}/sigma,   dy = (1 + eta^2) e^{eta^2 lam} x0 d(e^lam)
 
-(score = -noise/sigma). A method of order p must integrate predictions that are polynomials of degree < p
-in its variable: exactly if its weights are exact, up to O(h^{p+1}) if they are truncated. Multi-stage
-methods also have to meet the rooted-tree conditions, stochastic ones those on the noise. Lu et al. 2022
-(DPM-Solver), section 3; Zhang & Chen 2023 (DEIS), section 3; Hairer, Norsett & Wanner, chapter II.2.
+(score = -noise/sigma). A method of order p must integrate predictions that are polynomials of
+degree < p in its variable: exactly if its weights are exact, up to O(h^{p+1}) if they are
+truncated. Multi-stage methods also have to meet the rooted-tree conditions, stochastic ones those
+on the noise. Lu et al. 2022 (DPM-Solver), section 3; Zhang & Chen 2023 (DEIS), section 3; Hairer,
+Norsett & Wanner, chapter II.2.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ def polynomial_defects(
 ) -> np.ndarray:
     """Defects of every step for predictions ((u - u_t)/scale)^d, d < ``degree``.
 
-    Column 0 is the relative error of the linear flow, column 1 + d that of degree d, in units of the
-    size of what is predicted (sigma_s times noise, alpha_s times data). Shape (steps, 1 + degree).
+    Column 0 is the relative error of the linear flow, column 1 + d that of degree d, in units of
+    the size of what is predicted (sigma_s times noise, alpha_s times data). Shape (steps, 1 +
+    degree).
 
     Args:
         plan: a plan of a scalar process.
@@ -101,54 +103,71 @@ def noise_defects(plan: Plan, process: Any, weak: int, *, eta: float) -> np.ndar
     """Defects of the noise of every step, in y and its clock c (see below), relative to Var at t.
 
     Columns: total variance; for ``weak`` >= 2 also sum_j w_j Cov(y_j, y_s) and sum_j w_j Var(y_j)
-    against int c, the conditions that tie a stage's noise to the step's (for the drift e = y). In the
+    against int c, the conditions that tie a stage's noise to the step's (for the drift e = y). In
+        the
     plan's own y noise is Brownian in c = eta^2 (rho_t^2 - rho^2) for noise prediction and
     c = e^{2 eta^2 lam} - e^{2 eta^2 lam_t} for data prediction. History has c < 0.
     """
     rows = []
     for step in scalar_steps(plan, process):
-        rho_t, lam_t = process.rho(step.t), process.lam(step.t)
-        exp = ops(lam_t).exp
-        data = plan.predicts == "data"
-
-        def per_x(t: Any, data: bool = data, exp: Any = exp) -> Any:
-            return exp(eta**2 * process.lam(t)) / process.sigma(t) if data else 1 / process.alpha(t)
-
-        def clock(lam: Any, data: bool = data, base: Any = lam_t, exp: Any = exp) -> Any:
-            if data:
-                return exp(2 * eta**2 * lam) - exp(2 * eta**2 * base)
-            return eta**2 * (exp(-2 * base) - exp(-2 * lam))
-
-        end = {d: v[0] * per_x(step.end.time) for d, v in step.end.noise.items()}
-        unit = exp(2 * eta**2 * lam_t) if data else rho_t**2
-        row = [(sum(v * v for v in end.values()) - clock(process.lam(step.end.time))) / unit]
+        exact = _exact(plan, process, step, eta, ancestral=False)
+        clock = _clock(plan, process, step.t, eta)
+        scale = _per_x(plan, process, step.end.time, eta)
+        unit = _per_x(plan, process, step.t, eta) ** 2 * process.sigma(step.t) ** 2
+        end = {d: scale * v[0] for d, v in step.end.noise.items()}
+        row = [(sum(v * v for v in end.values()) - clock(exact.lam_end)) / unit]
         if weak >= 2:
-            exact = _exact(plan, process, step, eta, ancestral=False)
-            scale = per_x(step.end.time)
-            target = scale * integrate(
-                lambda lam, e=exact, c=clock: e.density(lam) * c(lam), exact.lam_t, exact.lam_end
-            )
-            together, alone = -target, -target
-            for r, w in step.end.weights.items():
-                weight, lam_r = scale * w[0, 0], process.lam(plan.t[r])
-                if r in step.stages:
-                    noise = step.stages[r].noise
-                    stage = {d: v[0] * per_x(plan.t[r]) for d, v in noise.items()}
-                    together = together + weight * sum(v * end.get(d, 0) for d, v in stage.items())
-                    alone = alone + weight * sum(v * v for v in stage.values())
-                else:
-                    together = together + weight * clock(lam_r)
-                    alone = alone + weight * clock(lam_r)
-            row += [together / unit / scale / exact.size, alone / unit / scale / exact.size]
-        rows.append(row)
+            row += _stage_noise(plan, process, step, exact, clock, end, eta)
+        rows.append([row[0], *(v / unit for v in row[1:])])
     return np.array(rows)
+
+
+def _per_x(plan: Plan, process: Any, t: Any, eta: float) -> Any:
+    """Units of y per unit of x at time t."""
+    if plan.predicts != "data":
+        return 1 / process.alpha(t)
+    return ops(t).exp(eta**2 * process.lam(t)) / process.sigma(t)
+
+
+def _clock(plan: Plan, process: Any, t: Any, eta: float) -> Callable[[Any], Any]:
+    """Variance of y's own noise from time t to lam, negative before t."""
+    base, exp = process.lam(t), ops(t).exp
+    if plan.predicts == "data":
+        return lambda lam: exp(2 * eta**2 * lam) - exp(2 * eta**2 * base)
+    return lambda lam: eta**2 * (exp(-2 * base) - exp(-2 * lam))
+
+
+def _stage_noise(
+    plan: Plan,
+    process: Any,
+    step: Step,
+    exact: _Exact,
+    clock: Callable[[Any], Any],
+    end: dict[int, Any],
+    eta: float,
+) -> list[Any]:
+    """Errors of sum w Cov(y_r, y_s) and sum w Var(y_r) in units of the step's prediction."""
+    target = integrate(lambda lam: exact.density(lam) * clock(lam), exact.lam_t, exact.lam_end)
+    together, alone = -target, -target
+    for r, w in step.end.weights.items():
+        shared = variance = clock(process.lam(plan.t[r]))
+        if r in step.stages:
+            unit = _per_x(plan, process, plan.t[r], eta)
+            stage = {d: unit * v[0] for d, v in step.stages[r].noise.items()}
+            shared = sum(v * end.get(d, 0) for d, v in stage.items())
+            variance = sum(v * v for v in stage.values())
+        together, alone = together + w[0, 0] * shared, alone + w[0, 0] * variance
+    return [together / exact.size, alone / exact.size]
 
 
 def defect(defects: np.ndarray, *, skip: int = 0, last: int = 0) -> Any:
     """Largest defect in size, without ``skip`` first (start-up) and ``last`` final steps."""
     kept = defects[skip : len(defects) - last]
     if kept.size == 0:
-        msg = f"{len(defects)} steps less {skip} first and {last} last leave none; build a longer plan."
+        msg = (
+            f"{len(defects)} steps less {skip} first and {last} last leave none; build a longer "
+            f"plan."
+        )
         raise PlanError(msg)
     return max(abs(value) for value in kept.ravel())
 
@@ -164,9 +183,9 @@ def defect_slopes(
 ) -> list[Any]:
     """Slopes of log ``measure(build(grid))`` against log h; p + 1 for a method of order p.
 
-    Grids go down from ``t`` in ``steps`` steps of h ``uneven``/10. Use mpmath numbers for ``t`` and
-    ``hs``: defects of high order are far below float64's rounding. A defect at the level of rounding
-    gives an infinite slope.
+    Grids go down from ``t`` in ``steps`` steps of h ``uneven``/10. Use mpmath numbers for ``t``
+    and ``hs``: defects of high order are far below float64's rounding. A defect at the level of
+    rounding gives an infinite slope.
     """
     found = []
     for h in hs:
@@ -178,7 +197,7 @@ def defect_slopes(
 
 
 def slopes(defects: Sequence[Any], hs: Sequence[Any]) -> list[Any]:
-    """Slopes of log defect against log h between neighbours; infinite where a defect is only rounding."""
+    """Slopes of log defect against log h; infinite where a defect is only rounding."""
     xp = ops(hs[0])
     floor = rounding(xp.exact) * 10**4
     return [

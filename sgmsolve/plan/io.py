@@ -30,7 +30,7 @@ _FIELDS = (*_PLAIN, "options", "operators", "pathwise", "nodes")
 
 
 def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
-    """Write ``plan`` to ``path`` (``.npz`` is appended if it is missing) and return the path written.
+    """Write ``plan`` to ``path`` (``.npz`` is appended if missing) and return the path written.
 
     The write is atomic: the file is complete or not there. Tables and times are kept bit for bit;
     tuples among the options come back as lists.
@@ -67,7 +67,8 @@ def load(path: str | os.PathLike[str]) -> Plan:
     """Read a plan written by ``save``.
 
     Raises:
-        PlanError: no such file, not a plan, damaged, or written in a newer format; the sentence says which.
+        PlanError: no such file, not a plan, damaged, or written in a newer format; the sentence
+            says which.
     """
     source = Path(path)
     if not source.exists():
@@ -94,8 +95,8 @@ def load(path: str | os.PathLike[str]) -> Plan:
         raise _unreadable(path, "its header names another format")
     if version > VERSION:
         msg = (
-            f"plan file {path} has format version {version}, but this sgmsolve reads versions up to "
-            f"{VERSION}; upgrade sgmsolve or save the plan again with this version."
+            f"plan file {path} has format version {version}, but this sgmsolve reads versions up "
+            f"to {VERSION}; upgrade sgmsolve or save the plan again with this version."
         )
         raise PlanError(msg)
     try:
@@ -122,8 +123,9 @@ def _arrays(plan: Plan) -> dict[str, np.ndarray]:
     for name in _TABLES:
         if getattr(plan, name).dtype != np.float64:
             msg = (
-                f"plan {plan.name!r} cannot be saved: {name} holds {getattr(plan, name).dtype} entries "
-                f"(mpmath numbers?), but plan files hold float64; build the plan on a grid of floats."
+                f"plan {plan.name!r} cannot be saved: {name} holds {getattr(plan, name).dtype} "
+                f"entries (mpmath numbers?), but plan files hold float64; build the plan on a "
+                f"grid of floats."
             )
             raise PlanError(msg)
     tables = {n: np.ascontiguousarray(getattr(plan, n), dtype="<f8") for n in _TABLES}
@@ -155,7 +157,7 @@ def _json(data: dict[str, Any]) -> bytes:
 
 
 def _checksum(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the header without its checksum and over every array's name, type, shape and bytes."""
+    """SHA-256 over the header without its checksum and every array with its type and shape."""
     digest = hashlib.sha256(_json(header))
     for name in sorted(arrays):
         array = arrays[name]
@@ -191,9 +193,10 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         if arrays[name].dtype != dtype:
             msg = f"its array {name} holds {arrays[name].dtype}, not {dtype}"
             raise TypeError(msg)
+    fields: dict[str, Any] = {name: header[name] for name in (*_PLAIN, "options", "pathwise")}
+    fields |= {name: arrays[name] for name in dtypes}
     return Plan(
-        **{name: header[name] for name in (*_PLAIN, "options", "pathwise")},
-        **{name: arrays[name] for name in dtypes},
+        **fields,
         operators=tuple(header["operators"]),
         nodes=tuple(Node(*node) for node in header["nodes"]),
     )

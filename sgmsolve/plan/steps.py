@@ -1,12 +1,14 @@
 """One step of a plan read back from its table: what the solution at the next grid point is made of.
 
-The response of the solution at two grid points, z_t = A z_0 + sum_j C_j e_j + noise and z_s likewise, gives the
-step z_s = Psi z_t + sum_j w_j e_j + sum_d l_d xi_d with Psi = A_s A_t^-1, w_j = C_sj - Psi C_tj. The points at
-which the rows inside the step evaluate are read the same way. Nothing is assumed of the method.
+The response of the solution at two grid points, z_t = A z_0 + sum_j C_j e_j + noise and z_s
+likewise, gives the step z_s = Psi z_t + sum_j w_j e_j + sum_d l_d xi_d with Psi = A_s A_t^-1, w_j
+= C_sj - Psi C_tj. The points at which the rows inside the step evaluate are read the same way.
+Nothing is assumed of the method.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +22,7 @@ from sgmsolve.plan.plan import Plan, Response
 
 @dataclass(frozen=True)
 class Formula:
-    """A point as psi z_t + sum weights[row] e_row + sum noise[draw] xi_draw, at forward time ``time``.
+    """The point psi z_t + sum weights[row] e_row + sum noise[draw] xi_draw at forward ``time``.
 
     ``psi`` (m, m), weights (m, p), noise (m,); draws are numbered as in ``Plan.response()``.
     """
@@ -35,7 +37,8 @@ class Formula:
 class Step:
     """A step from the solution at forward time ``t``, known after ``boundary`` rows, to ``end``.
 
-    ``stages[row]`` is the point at which a row of the step evaluates; rows below ``boundary`` are history.
+    ``stages[row]`` is the point at which a row of the step evaluates; rows below ``boundary`` are
+    history.
     """
 
     t: Any
@@ -45,18 +48,20 @@ class Step:
 
 
 def plan_steps(plan: Plan) -> list[Step]:
-    """All steps between consecutive nodes; where no register ever held a grid point a step spans more.
+    """All steps between consecutive nodes; grid points that no register held are spanned.
 
-    A row that evaluates at another time at a point made of z_t and noise alone (churn) ends a step too.
+    A row that evaluates at another time at a point made of z_t and noise alone (churn) ends a step
+    too.
 
     Raises:
-        PlanError: the plan has fewer than two nodes, or a state that does not depend on the initial one.
+        PlanError: the plan has fewer than two nodes, or a state that does not depend on the
+            initial one.
     """
     nodes = plan.nodes
     if len(nodes) < 2:
         msg = (
-            f"plan {plan.name!r} holds its solution at {len(nodes)} grid point(s), but reading a step "
-            f"needs two; build the plan with PlanBuilder.advance(state, time)."
+            f"plan {plan.name!r} holds its solution at {len(nodes)} grid point(s), but reading a "
+            f"step needs two; build the plan with PlanBuilder.advance(state, time)."
         )
         raise PlanError(msg)
     found = plan.node_responses()
@@ -66,19 +71,19 @@ def plan_steps(plan: Plan) -> list[Step]:
 def steps_between(plan: Plan, points: list[tuple[Any, int, Response]]) -> list[Step]:
     """Steps between points given as (time, rows done, response), rows as in ``plan``.
 
-    ``plan_steps`` is this for the plan's nodes. A predictor-corrector that never holds its corrected
-    state has its steps between the responses of plans that end there.
+    ``plan_steps`` is this for the plan's nodes. A predictor-corrector that never holds its
+    corrected state has its steps between the responses of plans that end there.
     """
     rows = [response for response, _ in plan._propagate([(r, 0) for r in range(plan.rows)])[:-1]]
     steps = []
-    for start, last in zip(points, points[1:], strict=False):
+    for start, last in itertools.pairwise(points):
         legs = [start, last]
         (time, boundary, base), end = start, last[1]
         if boundary < end:
             first = _relative(plan.t[boundary], rows[boundary], base, _inverse(plan, time, base.z0))
             if not first.weights and first.time != time:
                 legs.insert(1, (first.time, boundary, rows[boundary]))
-        for (t, done, base), (s, until, response) in zip(legs, legs[1:], strict=False):
+        for (t, done, base), (s, until, response) in itertools.pairwise(legs):
             inverse = _inverse(plan, t, base.z0)
             inside = range(done, until)
             stages = {r: _relative(plan.t[r], rows[r], base, inverse) for r in inside}
@@ -106,7 +111,7 @@ def step_weights(
 
 
 def _relative(time: Any, point: Response, base: Response, inverse: np.ndarray) -> Formula:
-    """A point's response with z_0 eliminated in favour of the base point; rounding left-overs dropped."""
+    """A point with z_0 eliminated in favour of the base; left-overs of rounding are dropped."""
     psi = point.z0 @ inverse
     floor = 256 * rounding(psi.dtype == object)
 
@@ -116,7 +121,7 @@ def _relative(time: Any, point: Response, base: Response, inverse: np.ndarray) -
         value = got - old
         axes = tuple(range(1, value.ndim))
         large = np.maximum(abs(got).max(axis=axes), abs(old).max(axis=axes)) * floor
-        kept = np.flatnonzero(abs(value).max(axis=axes) > large) if size else []
+        kept = np.flatnonzero(abs(value).max(axis=axes) > large)
         return {int(j): value[j] for j in kept}
 
     predictions = terms(point.predictions, base.predictions)
@@ -138,8 +143,8 @@ def scalar_steps(plan: Plan, process: Any, given: Sequence[Step] | None = None) 
     """
     if plan.m != 1 or plan.p != 1 or process.m != 1:
         msg = (
-            f"plan {plan.name!r} has {plan.m} component(s), its process {process.m}, but these order "
-            f"conditions are for scalar processes; use step_weights to read its steps."
+            f"plan {plan.name!r} has {plan.m} component(s), its process {process.m}, but these "
+            f"order conditions are for scalar processes; use step_weights to read its steps."
         )
         raise PlanError(msg)
     return [s for s in (plan_steps(plan) if given is None else given) if s.t != s.end.time]
@@ -149,7 +154,8 @@ def drift_end(process: Any, step: Step, eta: float, ancestral: bool) -> tuple[fl
     """(eta, rho, 1 + eta^2) of the drift's own step; an ancestral one is an ODE step to below s.
 
     Raises:
-        PlanError: the step's fresh noise exceeds the marginal's, so that no ancestral step matches it.
+        PlanError: the step's fresh noise exceeds the marginal's, so that no ancestral step
+            matches it.
     """
     s = step.end.time
     rho = process.rho(s)
@@ -176,8 +182,9 @@ def rounding(exact: bool) -> Any:
 
 def _inverse(plan: Plan, t: Any, matrix: np.ndarray) -> np.ndarray:
     singular = PlanError(
-        f"plan {plan.name!r}: the solution at t = {float(t):.6g} does not determine the initial state, "
-        f"so the step from there cannot be read; end the grid before, without a denoising row."
+        f"plan {plan.name!r}: the solution at t = {float(t):.6g} does not determine the initial "
+        f"state, so the step from there cannot be read; end the grid before, without a denoising "
+        f"row."
     )
     if matrix.dtype == object:
         import mpmath

@@ -1,7 +1,8 @@
 """A plan as text that a person can read, and as rows for JSON.
 
-Row r reads ``Z1' = 0.9 Z1 - 0.1 e3 + 0.2 xi3``: the registers after the row from the registers before
-it, the predictions (``e3`` is the network's output in row 3) and the row's standard normal draws.
+Row r reads ``Z1' = 0.9 Z1 - 0.1 e3 + 0.2 xi3``: the registers after the row from the registers
+before it, the predictions (``e3`` is the network's output in row 3) and the row's standard normal
+draws.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ GLUE = "\u00a0"
 def to_rows(plan: Plan) -> list[dict[str, Any]]:
     """The table as JSON-able dictionaries, the prelude first (row -1, t None), zeros left out.
 
-    Each has ``row``, ``t``, ``updates`` (register -> {term: coefficient}) and ``draws`` (draw -> kind,
-    start, end). A register that is absent becomes 0. With m > 1, ``Z2.1`` is component 1 of register 2.
+    Each has ``row``, ``t``, ``updates`` (register -> {term: coefficient}) and ``draws`` (draw ->
+    kind, start, end). A register that is absent becomes 0. With m > 1, ``Z2.1`` is component 1 of
+    register 2.
     """
     return [_row(plan, r) for r in range(-1, plan.rows)]
 
 
 def as_text(plan: Plan, max_rows: int = 24) -> str:
-    """The plan as plain text at most 100 columns wide; the middle rows of a long plan are left out."""
+    """The plan as text at most 100 columns wide, without the middle rows of a long plan."""
     shown: list[int] = list(range(-1, plan.rows))
     dropped = plan.rows - max_rows
     if dropped > 1:  # leaving out one row would save nothing

@@ -1,8 +1,9 @@
 """Rooted trees: the terms of the Taylor expansion of a solution of y' = e(y, u).
 
-A tree is the sorted tuple of its subtrees; ``()`` is a single node. The string ``"u"`` is a leaf that
-stands for the variable itself, so that a model evaluated at a wrong time is noticed as well as one
-evaluated at a wrong state. Butcher, "Numerical Methods for ODEs" (3rd ed., 2016), sections 300-318.
+A tree is the sorted tuple of its subtrees; ``()`` is a single node. The string ``"u"`` is a leaf
+that stands for the variable itself, so that a model evaluated at a wrong time is noticed as well
+as one evaluated at a wrong state. Butcher, "Numerical Methods for ODEs" (3rd ed., 2016), sections
+300-318.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def order(tree: Tree) -> int:
 
 
 def coefficient(tree: Tree) -> Fraction:
-    """c with y_tree(u) = c u^order for dy_tree/du = product of the subtrees' y, from y = 0: 1/density."""
+    """1/density: the c of y_tree = c u^order for dy_tree/du = product of the subtrees' y."""
     out = Fraction(1, order(tree))
     for child in () if tree == LEAF else tree:
         out *= coefficient(child)
@@ -70,14 +71,15 @@ def tree_defects(
     ancestral: bool = False,
     steps: Sequence[Step] | None = None,
 ) -> np.ndarray:
-    """Defects of every step for the system that isolates each rooted tree of up to ``highest`` nodes.
+    """Defects of every step for the systems that isolate the trees of up to ``highest`` nodes.
 
-    In y = x/alpha the noise-prediction flow is dy = (1 + eta^2) e(y, rho) drho. The system with one
-    component a tree, e_tree = product of its subtrees' y (and of rho - rho_t for each leaf "u"), has
-    y_tree = c (rho - rho_t)^order exactly. The plan's own step, stages included, is run on it, each noise
-    prediction converted to the plan's kind at the point where it is made; history is exact. An extra
-    component with e = 0, y = 1 multiplies all others, so that a wrong linear flow in a stage is noticed.
-    Shape (steps, 1 + trees) in units of rho_t^order; a method of order p has O(h^{p+1}) for all trees.
+    In y = x/alpha the noise-prediction flow is dy = (1 + eta^2) e(y, rho) drho. The system with
+    one component a tree, e_tree = product of its subtrees' y (and of rho - rho_t for each leaf
+    "u"), has y_tree = c (rho - rho_t)^order exactly. The plan's own step, stages included, is run
+    on it, each noise prediction converted to the plan's kind at the point where it is made;
+    history is exact. An extra component with e = 0, y = 1 multiplies all others, so that a wrong
+    linear flow in a stage is noticed. Shape (steps, 1 + trees) in units of rho_t^order; a method
+    of order p has O(h^{p+1}) for all trees.
     """
     trees = rooted_trees(highest)
     out = []
@@ -123,7 +125,7 @@ def _fraction(c: Any, like: Any) -> Any:
 
 
 def _products(trees: Sequence[Any], y: Sequence[Any], u: Any) -> list[Any]:
-    """e of every tree: y of the constant component times y of its subtrees, u for leaves."""
+    """Right-hand sides: the constant component times y of the subtrees, u for leaves."""
     index = {tree: i for i, tree in enumerate(trees, start=1)}
     out = []
     for tree in trees:

@@ -17,7 +17,7 @@ LARGEST_BLOCK = 2**22
 """Entries of the (batch, N) weights made at once on accelerators and jax: 32 MB in float64."""
 
 CACHE_BLOCK = 2**17
-"""Entries of the weights made at once on the host: 1 MB in float64 stays in the second-level cache."""
+"""Entries of the weights made at once on the host: 1 MB in float64, which caches hold."""
 
 NEGLIGIBLE = -45.0
 """Log weight, relative to the largest, under which a data point is left out: e^-45 = 3e-20."""

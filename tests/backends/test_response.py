@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from executor_cases import (
-    BACKENDS,
     GRID,
     PROCESS,
     Tabled,
@@ -36,7 +35,7 @@ PLANS = {
 
 
 def one_hot(plan: Plan, backend: str) -> tuple[Any, Any, Any, np.ndarray]:
-    """State, predictions and noise whose d-th entry is the d-th unit vector; the expected result."""
+    """State, predictions and noise, entry d the d-th unit vector; and the expected result."""
     response, m, rows, p = plan.response(), plan.m, plan.rows, plan.p
     draws = len(response.noise)
     size = m + rows * p + draws
@@ -56,8 +55,10 @@ def check(plan: Plan, backend: str) -> None:
     assert solution.nfe == plan.nfe == plan.rows
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [(n, b) for b in ("numpy", "torch") for n in PLANS] + [("random", "jax"), ("heun", "jax")],
+)
 def test_response(name: str, backend: str) -> None:
     check(PLANS[name], backend)
 
@@ -74,7 +75,7 @@ def test_response_of_methods_on_jax(method: str) -> None:
     check(with_times(build_plan(PROCESS, method, steps=6)), "jax")
 
 
-@pytest.mark.parametrize("name", ["random", "euler", "bashforth"])
+@pytest.mark.parametrize("name", ["random", "random-one"])
 def test_scan_is_the_response_on_its_own_draws(name: str) -> None:
     """The compiled scan makes its draws inside; the host makes the same ones through ``bind``."""
     plan, rng = PLANS[name], np.random.default_rng(5)
@@ -87,6 +88,6 @@ def test_scan_is_the_response_on_its_own_draws(name: str) -> None:
     expected += np.einsum("rij,rjbd->ibd", response.predictions, table)
     expected += np.einsum("ni,nbd->ibd", response.noise, xi)
     model = Tabled(plan, to_backend(table, "jax"))
-    for last in (solve(plan, model, z, seed=11), list(steps(plan, model, z, seed=11))[-1]):
+    for last in (solve(plan, model, z, seed=11), *list(steps(plan, model, z, seed=11))[-1:]):
         got = np.stack([np.asarray(c) for c in last.z])
         assert np.abs(got - expected).max() <= 3e-14 * np.abs(expected).max()

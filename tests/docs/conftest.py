@@ -31,6 +31,6 @@ def methods_page():
 
 
 @pytest.fixture(scope="session")
-def formulas():
+def content():
     pytest.importorskip("latex2mathml", reason="formulas need the docs extra: make docs")
-    return load("formulas")
+    return load("content")

@@ -11,15 +11,18 @@ from sgmsolve.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
-FAST = ("README.md", "docs/index.md", "docs/errors.md")
+SLOW = (
+    "docs/first-hour.md",
+    "docs/order.md",
+    "docs/seeds.md",
+)  # they load torch and jax, or measure
 
 
 def page_params():
-    return [p if p in FAST else pytest.param(p, marks=pytest.mark.slow) for p in PAGES]
+    return [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in PAGES]
 
 
 @pytest.mark.parametrize("page", page_params())
-@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")  # jax, in subprocesses
 def test_every_block_of_a_page_does_what_the_page_says(page, examples):
     text = (ROOT / page).read_text(encoding="utf-8")
     shown = examples.run_page(text, page)

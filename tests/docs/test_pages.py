@@ -1,12 +1,14 @@
-"""Generated and hand-written pages agree with the library: method table, citations, API, formulas."""
+"""Pages agree with the library: the generated method table, citations, API, formulas, numbers."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sgmsolve
@@ -38,9 +40,11 @@ def test_the_method_table_has_one_row_a_record_with_its_claims(methods_page):
 
 
 def test_the_table_follows_the_registry(methods_page):
-    changed = dataclasses.replace(find("heun"), name="huen", orders={"weak": 7}, matched={"weak": 8})
+    changed = dataclasses.replace(
+        find("heun"), name="huen", orders={"weak": 7}, matched={"weak": 8}
+    )
     cells = table_rows(methods_page.markdown([changed]))["huen"]
-    assert cells[2:4] == ["7 weak", "8 weak"]
+    assert cells[2:4] == ["7&nbsp;weak", "8&nbsp;weak"]
 
 
 def test_no_page_keeps_a_method_table_by_hand():
@@ -82,13 +86,17 @@ def test_every_reference_has_an_identifier_that_can_be_linked(reference, methods
 def test_the_api_page_documents_what_exists_and_every_public_name():
     listed = re.findall(r"^::: (\S+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE)
     found = [resolve(name) for name in listed]
-    public = {n: v for n, v in vars(sgmsolve).items() if not n.startswith("_") and n != "annotations"}
     modules = type(sgmsolve)
-    for name, value in public.items():
-        if isinstance(value, modules):
-            continue
+    named = ast.parse(Path(sgmsolve.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(named) if isinstance(node, ast.ImportFrom)]
+    public = {
+        a.asname for node in imports for a in node.names if a.asname
+    }  # `from x import y as y`
+    assert {"sample", "solve", "as_model", "Gaussian", "VP"} <= public
+    for name in sorted(public):
+        value = getattr(sgmsolve, name)
         within = [v for v in found if isinstance(v, modules) and vars(v).get(name) is value]
-        assert value in [v for v in found if not isinstance(v, modules)] or within, name
+        assert value in found or within, name
 
 
 def resolve(name):
@@ -112,12 +120,48 @@ def formulas_of(text):
     return shown + re.findall(r"\$([^$\n]+)\$", re.sub(r"\$\$.+?\$\$", "", code, flags=re.DOTALL))
 
 
-def test_every_formula_becomes_mathml_with_nothing_left_of_latex(formulas):
+def test_every_formula_becomes_mathml_with_nothing_left_of_latex(content):
     found = [f for page in PAGES for f in formulas_of(page.read_text(encoding="utf-8"))]
     assert len(found) > 50
     for formula in found:
-        made = formulas.on_page_content(f'<span class="arithmatex">\\({formula}\\)</span>')
+        made = content.on_page_content(f'<span class="arithmatex">\\({formula}\\)</span>')
         assert made.startswith("<math"), formula
         # What the translator does not know, it leaves as text.
         assert "\\" not in made, formula
         assert not re.search(r"<mi>[a-zA-Z]{2,}</mi>", made.replace("<mi>log</mi>", "")), formula
+
+
+def test_the_numbers_on_the_page_about_seeds_are_the_code_s():
+    from sgmsolve.backends.noise import SHARD, SMALL
+
+    text = (ROOT / "docs/seeds.md").read_text(encoding="utf-8")
+    assert f"up to {SMALL} numbers" in text
+    assert f"blocks of {SHARD} consecutive" in text
+
+
+def test_the_changelog_names_every_command():
+    from sgmsolve.cli.main import cli
+
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert not [name for name in cli.commands if f"`{name}`" not in text]
+
+
+def test_the_page_about_seeds_is_right_about_numpy_torch_and_dtypes():
+    torch = pytest.importorskip("torch")
+    from sgmsolve.backends.noise import SMALL, KeyedNoise
+
+    def draw(like):
+        made = KeyedNoise(7).bind(None, (like,))(3, 0)
+        return np.asarray(made.float() if made.dtype == torch.bfloat16 else made, dtype=np.float64)
+
+    for size, same in ((SMALL, True), (SMALL + 1, False)):
+        host = draw(np.zeros((2, size)))
+        rounded = draw(np.zeros((2, size), dtype=np.float32))
+        double, single, half = (
+            draw(torch.zeros((2, size), dtype=dtype))
+            for dtype in (torch.float64, torch.float32, torch.bfloat16)
+        )
+        np.testing.assert_allclose(rounded, host, rtol=1e-7)
+        np.testing.assert_allclose(half, single, rtol=2**-8)
+        assert np.array_equal(double, host) == same
+        assert np.allclose(single, double, rtol=1e-6) == same

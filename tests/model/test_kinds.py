@@ -13,7 +13,7 @@ from sgmsolve.process import EDM, VE, VP, Flow, SubVP
 from sgmsolve.target import Gaussian
 
 KINDS = ["noise", "data", "score", "v", "flow"]
-PROCESSES = [VP(), VP.cosine() if hasattr(VP, "cosine") else VP(), SubVP(), VE(), EDM(), Flow()]
+PROCESSES = [VP(), VP("cosine"), SubVP(), VE(), EDM(), Flow()]
 
 
 def data(x, t):

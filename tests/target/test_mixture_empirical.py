@@ -124,6 +124,12 @@ def test_empirical_single_precision_at_low_noise():
     assert np.abs(single - exact).max() < 1e-4
 
 
+def test_empirical_samples_have_the_bandwidth():
+    away = Empirical(np.full((1, 4), 3.0), 0.5).sample(50_000, 0) - 3.0
+    assert abs(away.std() / 0.5 - 1) < 5 / np.sqrt(2 * away.size)
+    assert abs(away.mean()) < 5 * 0.5 / np.sqrt(away.size)
+
+
 def test_empirical_is_a_mixture_under_every_process(process, t):
     data = normal((12, 3))
     target, brute = Empirical(data, 0.3), GaussianMixture(np.ones(12), data, 0.09)

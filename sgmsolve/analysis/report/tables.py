@@ -7,14 +7,15 @@ from typing import Any
 
 from sgmsolve.analysis.results import METRICS
 
+SAMPLED = ("energy", "sliced-w2")
 Rows = Sequence[Mapping[str, Any]]
 
 
 def metric_tables(rows: Rows) -> list[dict[str, Any]]:
     """For each measured metric: title, explanation, budgets, lines sorted by the last error.
 
-    Every line is a method with one cell a budget (None where it was not measured); the smallest
-    error of a budget is marked. Metrics never share a table.
+    Every line is a method with one cell a budget. The smallest error of a budget is marked, and so
+    is every one at or under the floor of exact samples. Metrics never share a table.
     """
     tables = []
     for metric, (title, text) in METRICS.items():
@@ -70,9 +71,14 @@ def _cell(row: Mapping[str, Any] | None, best: float | None) -> dict[str, Any]:
     spread = f", spread over seeds {short(row['spread'])}" if row["spread"] is not None else ""
     return {
         "text": short(row["error"]),
-        "best": row["error"] == best,
+        "best": row["error"] == best or _at_floor(row),
         "hint": f"{row['nfe']} evaluations, {row['steps']} steps, {row['seconds']:.2f} s{spread}",
     }
+
+
+def _at_floor(row: Mapping[str, Any]) -> bool:
+    """Whether sampling could not tell this result from an exact one."""
+    return row["metric"] in SAMPLED and row["error"] <= row["floor"]
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""`sgmsolve sample`: what it draws, and that a killed run goes on to identical bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runs import refuse, succeed
+
+import sgmsolve
+from sgmsolve.cli import main
+
+
+def sampled(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as archive:
+        return np.array(archive["x"])
+
+
+def test_sample_is_what_the_library_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "ring.npz"
+    words = ("sample", "ring", "--method", "em", "--nfe", 7, "--n", 10, "--seed", 3)
+    printed = json.loads(
+        succeed(capsys, *words, "--batch", 4, "--out", out, "--png", "2x5", "--json")
+    )
+    from sgmsolve.problems import find as problem
+
+    ring = problem("ring")
+    model = ring.target.model(ring.process)
+    solution = sgmsolve.sample(
+        ring.process,
+        model,
+        shape=(2,),
+        batch=10,
+        method="euler-maruyama",
+        nfe=7,
+        seed=3,
+        **ring.grid_arguments,
+    )
+    assert np.allclose(sampled(out), solution.x, rtol=1e-12, atol=0)
+    assert printed["nfe"] == solution.nfe == 7
+    assert (tmp_path / "ring.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "ring.npz.parts").exists()
+    assert "never overwritten" in refuse(capsys, *words, "--batch", 4, "--out", out)
+    other = tmp_path / "other.npz"
+    succeed(capsys, *words, "--batch", 10, "--out", other)
+    assert np.array_equal(sampled(other), sampled(out)), "the batch size changed the samples"
+
+
+def test_interrupted_sample_resumes_to_identical_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sample", "moons", "-m", "ancestral", "--steps", 4, "--n", 23, "--batch", 5)
+    whole, broken = tmp_path / "whole.npz", tmp_path / "broken.npz"
+    succeed(capsys, *words, "--out", whole)
+
+    real, calls = sgmsolve.backends.solve, []
+
+    def dies(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sgmsolve.backends.solve", dies)
+    assert main([str(w) for w in (*words, "--out", broken)]) == 130
+    assert not broken.exists()
+    assert "--resume" in refuse(capsys, *words, "--out", broken)
+    changed = refuse(capsys, *words, "--seed", 1, "--out", broken, "--resume")
+    assert "seed = 0" in changed
+    parts = sorted((tmp_path / "broken.npz.parts").glob("*.npy"))
+    assert len(parts) == 2
+    parts[1].write_bytes(parts[1].read_bytes()[:200])  # as if the disk had been full
+    printed = json.loads(succeed(capsys, *words, "--out", broken, "--resume", "--json"))
+    assert printed["made"] == 18
+    assert broken.read_bytes() == whole.read_bytes()
+    assert json.loads(succeed(capsys, *words, "--out", broken, "--resume", "--json"))["made"] == 0
+
+
+def test_killed_sample_resumes_to_identical_bytes(tmp_path: Path) -> None:
+    """A real process, killed with SIGKILL while it works."""
+    words = "sample ring -m ancestral --steps 60 --n 400 --batch 10".split()
+    command = [sys.executable, "-c", "import sys; from sgmsolve.cli import main; sys.exit(main())"]
+    killed, whole = tmp_path / "killed.npz", tmp_path / "whole.npz"
+    process = subprocess.Popen([*command, *words, "--out", str(killed)], stderr=subprocess.DEVNULL)
+    parts = tmp_path / "killed.npz.parts"
+    deadline = time.monotonic() + 60
+    while len(list(parts.glob("*.npy"))) < 3 and time.monotonic() < deadline:
+        assert process.poll() is None, "it was done before it could be killed"
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not killed.exists()
+    assert 3 <= len(list(parts.glob("*.npy"))) < 40
+    assert main([*words, "--out", str(killed), "--resume"]) == 0
+    assert main([*words, "--out", str(whole)]) == 0
+    assert killed.read_bytes() == whole.read_bytes()
