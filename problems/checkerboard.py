@@ -27,10 +27,9 @@ def centres() -> np.ndarray:
 
 def make_target() -> Any:
     """Eight filled squares, each a lattice of Gaussians half as wide as their spacing."""
-    from sgmsolve.target import GaussianMixture
+    from sgmsolve.target import Empirical
 
-    points = centres()
-    return GaussianMixture(np.ones(len(points)), points, WIDTH**2)
+    return Empirical(centres(), WIDTH)
 
 
 PROBLEM = Problem(
@@ -48,7 +47,7 @@ PROBLEM = Problem(
     shape=(2,),
     t_end=0.002,
     grid="karras",
-    starts=2000,
+    starts=1000,
     view=View("scatter", -1.25, 1.25),
     facts={"Target": "8 squares of 36 Gaussians each, width 0.042", "Dimension": "2"},
 )

@@ -24,9 +24,9 @@ def centres() -> np.ndarray:
 
 def make_target() -> Any:
     """Two half circles, each a chain of BUMPS overlapping Gaussians of deviation WIDTH."""
-    from sgmsolve.target import GaussianMixture
+    from sgmsolve.target import Empirical
 
-    return GaussianMixture(np.ones(2 * BUMPS), centres(), WIDTH**2)
+    return Empirical(centres(), WIDTH)
 
 
 PROBLEM = Problem(

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from sgmsolve.errors import BackendError
+
 
 def _log(x: float) -> float:
     return math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan)
@@ -136,14 +138,18 @@ def ops(x: Any) -> Any:
 
 def array_namespace(*arrays: Any) -> Any:
     """Return the array-API namespace of the arrays (floats are skipped; numpy if none is left)."""
-    from array_api_compat import array_namespace as infer
-
-    real = [a for a in arrays if not isinstance(a, (float, int)) and a is not None]
-    if not real:
-        import array_api_compat.numpy as xnp
-
-        return xnp
-    return infer(*real)
+    # array_api_compat's own inference is cached in a way that breaks graphs under torch.compile.
+    kinds = {kind_of(a) for a in arrays if not isinstance(a, (float, int)) and a is not None}
+    if len(kinds) > 1:
+        msg = f"arrays of {' and '.join(sorted(kinds))} were mixed; convert them to one library."
+        raise BackendError(msg)
+    if kinds == {"torch"}:
+        import array_api_compat.torch as namespace
+    elif kinds == {"jax"}:
+        import jax.numpy as namespace
+    else:
+        import array_api_compat.numpy as namespace
+    return namespace
 
 
 def kind_of(x: Any) -> str:

@@ -1,13 +1,14 @@
 """Exact mean and covariance of a plan's output on a Gaussian target, with no sampling.
 
-On a Gaussian target the prediction is affine in the state, e = gain z + offset mode by mode, so a plan is a
-linear recursion in y = (registers, previous predictions) and its mean and covariance follow exactly:
+On a Gaussian target the prediction is affine in the state, e = gain z + offset mode by mode, so a
+plan is a linear recursion in y = (registers, previous predictions) and its mean and covariance
+follow exactly:
 
     y -> (y, e)                       covariance bordered by gain C[z] and gain C[z, z] gain^T
     y' = A (y, e) + noise xi          A holds move, kick and the shift of the history
 
-A does not depend on the mode, so both sides of the covariance are one matrix product over all modes.
-Arrays carry the modes on their last axis.
+A does not depend on the mode, so both sides of the covariance are one matrix product over all
+modes. Arrays carry the modes on their last axis.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ def output_moments(
 
     Args:
         plan: any plan; weak-only plans too.
-        target: a Gaussian target: ``modes()`` gives eigenvalues, mean coefficients and multiplicity, and
-            ``affine(process, kind, times)`` its exact prediction's gain and offset, see ``predictions``.
+        target: a Gaussian target: ``modes()`` gives eigenvalues, mean coefficients and
+            multiplicity, and ``affine(process, kind, times)`` its exact prediction's gain and
+            offset, see ``predictions``.
         process: the process the plan was built for; times are forward times.
-        start: law of the initial state: ``"exact"`` (the target's marginal at ``plan.t_start``), ``"prior"``
-            (N(0, Cov[z | x0]) there, which is what ``sample`` draws), or a ``Moments``.
+        start: law of the initial state: ``"exact"`` (the target's marginal at ``plan.t_start``),
+            ``"prior"`` (N(0, Cov[z | x0]) there, which is what ``sample`` draws), or a ``Moments``.
 
     Raises:
-        AnalysisError: the target is not Gaussian or has other modes than ``start``, the plan uses operators
+        AnalysisError: the target is not Gaussian or has other modes than ``start``, the plan uses
+        operators
             that share no transform with the target, or it was built for another process.
     """
     check(plan, target, process)
@@ -57,7 +60,7 @@ def output_moments(
 
 
 def marginal(target: Any, process: Any, t: float) -> Moments:
-    """The exact law of z(t) on a Gaussian target: mean loading mu, covariance loading loading^T v + Cov."""
+    """Exact law of z(t) on a Gaussian target: mean l mu, covariance l l^T v + Cov, l the loading."""
     values, mean, multiplicity = _modes(target)
     loading = np.asarray(process.loading(float(t)), dtype=np.float64)
     noise = np.asarray(process.covariance(float(t)), dtype=np.float64)
@@ -85,10 +88,10 @@ def error(
     metric: str = "w2",
     start: str | Moments = "exact",
 ) -> float:
-    """Distance of the plan's output from what it should be, see ``moments.distance`` for the metrics.
+    """Distance of the plan's output from what it should be; metrics of ``moments.distance``.
 
-    The reference is the data law for a plan that ends with a data prediction, else the exact marginal at
-    ``plan.t_end``. Raises AnalysisError as ``output_moments`` and ``distance`` do.
+    The reference is the data law for a plan that ends with a data prediction, else the exact
+    marginal at ``plan.t_end``. Raises AnalysisError as ``output_moments`` and ``distance`` do.
     """
     output = output_moments(plan, target, process, start)
     if ends_with_data(plan):
@@ -100,14 +103,17 @@ def check(plan: Plan, target: Any, process: Any) -> None:
     """Raise AnalysisError, in a sentence, for what cannot be analysed exactly."""
     if not hasattr(target, "modes") or not hasattr(target, "affine"):
         msg = (
-            f"exact moments need a Gaussian target, but {type(target).__name__} is not one: its exact "
+            f"exact moments need a Gaussian target, but {type(target).__name__} is not one: its "
+            f"exact "
             f"prediction is not affine in the state. Use samples and analysis.metrics instead."
         )
         raise AnalysisError(msg)
     if tuple(plan.operators) != ("I",):
         msg = (
-            f"plan {plan.name!r} uses the operators {', '.join(plan.operators)}, which share no transform "
-            f"with the target; exact moments go mode by mode and need plans whose only operator is I."
+            f"plan {plan.name!r} uses the operators {', '.join(plan.operators)}, which share no "
+            f"transform "
+            f"with the target; exact moments go mode by mode and need plans whose only operator "
+            f"is I."
         )
         raise AnalysisError(msg)
     if plan.process != process.spec():
@@ -165,7 +171,7 @@ def _prelude(plan: Plan, law: Moments) -> tuple[np.ndarray, np.ndarray]:
 
 
 def row_matrices(plan: Plan) -> np.ndarray:
-    """Per row the matrix A (R, n, n + p) that acts on (registers, p (K - 1) remembered numbers, e)."""
+    """Per row the matrix A (R, n, n + p) that acts on (registers, remembered predictions, e)."""
     p, width = plan.p, plan.k * plan.m
     size = width + p * (plan.history - 1)
     a = np.zeros((plan.rows, size, size + p))

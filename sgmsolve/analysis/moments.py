@@ -1,7 +1,7 @@
 """Gaussian laws mode by mode, and distances between two of them, without sampling.
 
-A ``Moments`` is a law whose modes are independent Gaussians of m components. Between two such laws in
-one basis the Wasserstein-2 distance is the sum over modes of (Gelbrich 1990, Bures metric)
+A ``Moments`` is a law whose modes are independent Gaussians of m components. Between two such laws
+in one basis the Wasserstein-2 distance is the sum over modes of (Gelbrich 1990, Bures metric)
 
     |mu - mu'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2),
 
@@ -25,7 +25,8 @@ METRICS = ("w2", "kl", "mean", "variance")
 class Moments:
     """Mean and covariance of every mode.
 
-    ``mean`` (m, M), ``covariance`` (m, m, M), ``multiplicity`` (M,): how many equal modes each stands for.
+    ``mean`` (m, M), ``covariance`` (m, m, M), ``multiplicity`` (M,): how many equal modes each
+    stands for.
     """
 
     mean: np.ndarray
@@ -56,12 +57,13 @@ class Moments:
 def distance(law: Moments, reference: Moments, metric: str = "w2") -> float:
     """One number for how far ``law`` is from ``reference``.
 
-    ``"w2"``: Wasserstein-2. ``"kl"``: KL(law || reference) in nats. ``"mean"`` and ``"variance"``: root mean
-    square over modes and components of the relative errors (mu - mu') / s' and (v - v') / v'; for m > 1 the
-    second is the Frobenius norm of C'^-1/2 (C - C') C'^-1/2 divided by sqrt(m).
+    ``"w2"``: Wasserstein-2. ``"kl"``: KL(law || reference) in nats. ``"mean"`` and ``"variance"``:
+    root mean square over modes and components of the relative errors (mu - mu') / s' and (v - v') /
+    v'; for m > 1 the second is the Frobenius norm of C'^-1/2 (C - C') C'^-1/2 divided by sqrt(m).
 
     Raises:
-        AnalysisError: unknown metric, laws of different shape, or a relative error against variance 0.
+        AnalysisError: unknown metric, laws of different shape, or a relative error against variance
+        0.
     """
     if metric not in METRICS:
         raise AnalysisError(unknown("metric", metric, METRICS))
@@ -100,8 +102,8 @@ def w2(law: Moments, reference: Moments) -> float:
 def bures(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared Bures distance of symmetric matrices (..., m, m), positive semi-definite.
 
-    With the optimal map T = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 it is tr((T - I) A (T - I)); where A is nearly
-    singular the trace formula is used, whose error is about 1e-16 times the trace.
+    With the optimal map T = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 it is tr((T - I) A (T - I)); where A
+    is nearly singular the trace formula is used, whose error is about 1e-16 times the trace.
     """
     values, vectors = np.linalg.eigh(a)
     values = np.maximum(values, 0)
@@ -117,13 +119,14 @@ def bures(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _relative(law: Moments, reference: Moments, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Whitened by the reference: mean shift (m, M) and eigenvalues of C'^-1/2 C C'^-1/2 - I (m, M)."""
+    """Whitened by the reference: mean shift and eigenvalues of C'^-1/2 C C'^-1/2 - I, (m, M)."""
     blocks = np.moveaxis(reference.covariance, -1, 0)
     values, vectors = np.linalg.eigh(blocks)
     if values.min() <= 0:
         mode = int(np.argmin(values.min(axis=-1)))
         msg = (
-            f"metric {metric!r} is relative to the reference's variance, which is 0 in mode {mode}; "
+            f"metric {metric!r} is relative to the reference's variance, which is 0 in mode "
+            f"{mode}; "
             f"use metric='w2'."
         )
         raise AnalysisError(msg)

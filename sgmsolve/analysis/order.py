@@ -1,32 +1,34 @@
 """Measured orders of convergence, next to the orders that methods claim.
 
-From one initial law to one fixed t_end > 0, no denoising row. The number of steps N doubles from 16 until the error is
-under 1e-11 or N = 4096; slopes are log2(error(N) / error(2N)); the measured order is the median of the last three.
+From one initial law to one fixed t_end > 0, no denoising row. The number of steps N doubles from 16
+until the error is under 1e-11 or N = 4096; slopes are log2(error(N) / error(2N)); the measured
+order is the median of the last three.
 
-* deterministic: root-mean-square endpoint error over nine common starting points, against the exact flow (Gaussian)
-  or an order-12 reference solution (mixture);
-* weak: root mean square over modes of the errors in mean and variance, by exact propagation (Gaussian);
-  for the mixture see ``order_mixture``.
+* deterministic: root-mean-square endpoint error over nine common starting points, against the exact
+  flow (Gaussian) or an order-12 reference solution (mixture);
+* weak: root mean square over modes of the errors in mean and variance, by exact propagation
+  (Gaussian); for the mixture see ``order_mixture``.
 
 Every row has a status, with c the claim:
 
 * ``ok``: the measured order is within 0.15 of c;
-* ``preasymptotic``: it is not, but the last three slopes move towards c at every doubling and the last is within 0.5
-  of it: a larger N would tell;
-* ``superconvergent``: otherwise and above c, an error already under 1e-11 at N = 16 (measured: inf) included;
+* ``preasymptotic``: it is not, but the last three slopes move towards c at every doubling and the
+  last is within 0.5 of it: a larger N would tell;
+* ``superconvergent``: otherwise and above c, an error already under 1e-11 at N = 16 (measured: inf)
+  included;
 * ``wrong``: otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from sgmsolve.analysis.exact import output_moments
-from sgmsolve.analysis.order_problems import OrderProblem, problem
+from sgmsolve.analysis.order_problems import OrderProblem
 from sgmsolve.analysis.reference import run_points
 from sgmsolve.errors import AnalysisError
 from sgmsolve.methods.registry import Method, find
@@ -44,8 +46,9 @@ Build = Callable[[Any, Any], Plan]
 
 @dataclass(frozen=True)
 class OrderRow:
-    """One measurement. ``steps``, ``errors`` and ``slopes`` hold all of it; ``half_width`` is the 95 % interval of
-    ``measured`` where that is statistical, else 0.
+    """One measurement; ``steps``, ``errors`` and ``slopes`` hold all of it.
+
+    ``half_width`` is that of the 95 % interval of ``measured`` where that is statistical, else 0.
     """
 
     method: str
@@ -124,9 +127,7 @@ def measure(
 
     Raises: AnalysisError if the record claims no such order, or what ``measure_builder`` raises.
     """
-    return measure_on(
-        method, [problem], kind=kind, start=start, weights=weights, **options
-    )[0]
+    return measure_on(method, [problem], kind=kind, start=start, weights=weights, **options)[0]
 
 
 def measure_on(
@@ -184,17 +185,24 @@ def _measure(
 def plan_error(plan: Plan, problem: OrderProblem, kind: str) -> float:
     """The error of one plan on one problem; see the module's docstring.
 
-    Raises: AnalysisError for a deterministic order of a plan with noise, or a weak one without moments.
+    Raises: AnalysisError for a deterministic order of a plan with noise, or a weak one without
+    moments.
     """
     if kind == "deterministic":
         if plan.stochastic:
-            msg = f"plan {plan.name!r} draws noise, so it has no deterministic order; ask for kind='weak'."
+            msg = (
+                f"plan {plan.name!r} draws noise, so it has no deterministic order; ask for "
+                f"kind='weak'."
+            )
             raise AnalysisError(msg)
-        difference = run_points(plan, problem.target, problem.process, problem.starts) - problem.ends
+        difference = (
+            run_points(plan, problem.target, problem.process, problem.starts) - problem.ends
+        )
         return float(np.sqrt(np.mean(difference**2)))
     if not problem.gaussian:
         msg = (
-            f"problem {problem.name!r} has no moments in closed form, so no weak order by propagation; use "
+            f"problem {problem.name!r} has no moments in closed form, so no weak order by "
+            f"propagation; use "
             f"a Gaussian target, or order_mixture.measure_weak_builder."
         )
         raise AnalysisError(msg)

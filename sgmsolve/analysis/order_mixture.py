@@ -2,14 +2,15 @@
 
 Two ways, both on sigma 2 -> 0.1 with the test functions x, x^2, x^4 and cos 2x:
 
-* plans without memory between steps (every one-step method, however many stages and registers): the expectation of a
-  test function is carried backwards through the transition density, u_r(x) = E[u_{r+1}(step(x, xi))], with
-  Gauss-Hermite quadrature over the step's draws and local interpolation in x. No sampling; the error is
-  against the exact marginal, N doubles from 16 until three slopes agree to 0.1 or N = 1024, and
-  ``order.classify`` gives the status;
-* all others: differences of N, 2N and 4N steps on one Brownian path per sample. The slope between the two mean
-  differences has a 95 % interval; ``ok`` if that meets the claim +-0.3, ``superconvergent`` or ``wrong`` if
-  it lies above or below, ``preasymptotic`` (undecided) if its half width is above 0.6.
+* plans without memory between steps (every one-step method, however many stages and registers): the
+  expectation of a test function is carried backwards through the transition density, u_r(x) =
+  E[u_{r+1}(step(x, xi))], with Gauss-Hermite quadrature over the step's draws and local
+  interpolation in x. No sampling; the error is against the exact marginal, N doubles from 16 until
+  three slopes agree to 0.1 or N = 1024, and ``order.classify`` gives the status;
+* all others: differences of N, 2N and 4N steps on one Brownian path per sample. The slope between
+  the two mean differences has a 95 % interval; ``ok`` if that meets the claim +-0.3,
+  ``superconvergent`` or ``wrong`` if it lies above or below, ``preasymptotic`` (undecided) if its
+  half width is above 0.6.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sgmsolve.plan import Plan
 FIRST, LAST = 16, 1024
 COUPLED_STEPS = (16, 32, 64)
 BATCH, BATCHES = 50_000, (10, 60)
-"""Samples of a batch; fewest and most batches. More are drawn until the interval's half width is under 0.2."""
+"""Samples of a batch; fewest and most batches: as many as bring the half width under 0.2."""
 
 NODES = {1: 24, 2: 10, 3: 6}
 """Gauss-Hermite nodes for each draw of a step, by the number of draws."""
@@ -132,9 +133,10 @@ def test_functions(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Cut:
-    """A boundary (rows done) where all that the rest of the run needs is one number v and fresh draws.
+    """A boundary (rows done) after which the run needs one number v and fresh draws only.
 
-    (registers, history) = ``direction`` v + the noise of the row before, which counts as drawn after the cut.
+    (registers, history) = ``direction`` v + the noise of the row before, which counts as drawn
+    after the cut.
     """
 
     boundary: int
@@ -162,7 +164,7 @@ def cuts(plan: Plan) -> list[Cut]:
 
 
 def _common_direction(rows: np.ndarray) -> np.ndarray | None:
-    """d with rows = d rows[0], if all rows are multiples of the first (that of the evaluation point)."""
+    """The d with rows = d rows[0], if all rows are multiples of the evaluation point's."""
     first = rows[0]
     square = float(first @ first)
     if not square:
@@ -173,7 +175,7 @@ def _common_direction(rows: np.ndarray) -> np.ndarray | None:
 
 
 def _segments(plan: Plan) -> list[tuple[Cut, int, list[tuple[int, int]]]]:
-    """(cut, boundary of the next cut, draws made between them); the last one only adds the last noise."""
+    """(cut, next boundary, draws made between them); the last one only adds the last noise."""
     at = cuts(plan)
     ends = [cut.boundary for cut in at[1:]] + [plan.rows]
     last = len(at) - 1
@@ -194,7 +196,8 @@ def without_memory(plan: Plan) -> bool:
 def quadrature_error(plan: Plan, p: OrderProblem, *, refine: int = 1) -> float:
     """Root mean square over the test functions of E[phi(result)] minus its exact value.
 
-    Only for plans without memory between steps. ``refine`` multiplies the number of grid points and nodes.
+    Only for plans without memory between steps. ``refine`` multiplies the number of grid points and
+    nodes.
     """
     a, k = row_matrices(plan), plan.k
     predict = tabulate(p.target, p.process, plan.predicts, plan.t, 1)
@@ -222,7 +225,7 @@ def quadrature_error(plan: Plan, p: OrderProblem, *, refine: int = 1) -> float:
 
 
 def _grid(p: OrderProblem, t: float, refine: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points that cover x(t) to 8 standard deviations, and the exact density times their spacing."""
+    """Points that cover x(t) to 8 standard deviations, and the density times their spacing."""
     alpha, variance = p.process.alpha(t), p.process.alpha(t) ** 2 * p.target.eigenvalues[:, 0]
     std, mean = np.sqrt(variance + p.process.sigma(t) ** 2), alpha * p.target.means[:, 0]
     x = np.linspace((mean - 8 * std).min(), (mean + 8 * std).max(), POINTS * refine)
@@ -243,7 +246,7 @@ def _nodes(draws: int, refine: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interpolate(x: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Local Lagrange interpolation with 8 points of values (F, n) on equidistant x; outside, the end values."""
+    """Local Lagrange interpolation of values (F, n) on equidistant x; outside, the end values."""
     position = np.clip((at - x[0]) / (x[1] - x[0]), 0, len(x) - 1)
     first = np.clip(position.astype(np.int64) - STENCIL // 2 + 1, 0, len(x) - STENCIL)
     offset = position - first
@@ -260,9 +263,10 @@ def interpolate(x: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray
 def coupled_slope(
     plans: list[Plan], p: OrderProblem, seed: int = 0
 ) -> tuple[list[float], float, float]:
-    """Differences |E phi(N) - E phi(2N)|, |E phi(2N) - E phi(4N)|, their slope and its 95 % half width.
+    """Two differences |E phi(N) - E phi(2N)|, their slope and its 95 % half width.
 
-    Differences are projected on the direction of the coarser one; the interval is a jackknife over batches.
+    Differences are projected on the direction of the coarser one; the interval is a jackknife over
+    batches.
     """
     rng = np.random.default_rng(seed)
     batches: list[np.ndarray] = []
@@ -270,7 +274,9 @@ def coupled_slope(
     while len(batches) < BATCHES[1]:
         indices = np.arange(len(batches) * BATCH, (len(batches) + 1) * BATCH)
         noise = PathNoise(plans, p.process, seed=seed, indices=indices)
-        z = p.target.sample(BATCH, rng) + p.process.sigma(p.t_start) * rng.standard_normal((BATCH, 1))
+        z = p.target.sample(BATCH, rng) + p.process.sigma(p.t_start) * rng.standard_normal(
+            (BATCH, 1)
+        )
         ends = []
         for plan in plans:
             draw = noise.bind(plan, (z,))

@@ -1,11 +1,12 @@
 """What orders are measured on: two targets, three intervals.
 
-Targets. ``"gaussian"``: modes N(0.3, 0.1) and N(0.3, 1), where exact flow and exact moments are known; Gaussians
-super-converge for some methods, hence also ``"mixture"``: 0.6 N(-0.8, 0.09) + 0.4 N(1, 0.16) in 1-D.
+Targets. ``"gaussian"``: modes N(0.3, 0.1) and N(0.3, 1), where exact flow and exact moments are
+known; Gaussians super-converge for some methods, hence also ``"mixture"``: 0.6 N(-0.8, 0.09) + 0.4
+N(1, 0.16) in 1-D.
 
-Intervals (forward time, all end at t > 0). ``"edm-start"``: EDM, sigma 2 -> 0.1, Karras steps, short enough for
-the error of the first steps to show. ``"edm-working"``: EDM, sigma 80 -> 0.002, Karras steps. ``"vp-working"``: VP with
-its default schedule, t 1 -> 0.001, equal steps in log-SNR.
+Intervals (forward time, all end at t > 0). ``"edm-start"``: EDM, sigma 2 -> 0.1, Karras steps,
+short enough for the error of the first steps to show. ``"edm-working"``: EDM, sigma 80 -> 0.002,
+Karras steps. ``"vp-working"``: VP with its default schedule, t 1 -> 0.001, equal steps in log-SNR.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class OrderProblem:
 
     @functools.cached_property
     def starts(self) -> np.ndarray:
-        """Nine starting points (9, modes or dimensions): quantiles of the marginal at ``t_start``."""
+        """Nine starting points (9, modes or dimensions): quantiles at ``t_start``."""
         if self.gaussian:
             law = marginal(self.target, self.process, self.t_start)
             return law.mean[0] + np.sqrt(law.variance[0]) * QUANTILES[:, None]
@@ -62,7 +63,9 @@ class OrderProblem:
         std = np.sqrt(alpha**2 * covariance.diagonal() + sigma**2)
         # Coordinates take the quantiles in different order, so that the points are not on a line.
         shuffled = [np.roll(QUANTILES, 4 * i) for i in range(self.target.dim)]
-        return np.asarray((alpha * mean + std * np.stack(shuffled, -1).reshape(9, *self.target.shape)))
+        return np.asarray(
+            alpha * mean + std * np.stack(shuffled, -1).reshape(9, *self.target.shape)
+        )
 
     @functools.cached_property
     def ends(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from sgmsolve.methods.registry import Method, all_methods, find
 
 @dataclass(frozen=True)
 class Task:
-    """One method in one configuration on one interval; plain strings, so that any process can run it."""
+    """One method in one configuration on one interval; plain strings, for any process to run."""
 
     method: str
     kind: str
@@ -45,8 +45,9 @@ def measure_all(
     """Rows of every registered method (or those named): each claim, start and kind of weights.
 
     Deterministic claims are measured on both targets and every interval, weak ones on the Gaussian;
-    ``mixture_weak`` adds weak orders on the mixture (minutes, see ``order_mixture``). ``jobs`` processes
-    share the work; with more than one a script needs the usual ``if __name__ == "__main__"``.
+    ``mixture_weak`` adds weak orders on the mixture (minutes, see ``order_mixture``). ``jobs``
+    processes share the work; with more than one a script needs the usual ``if __name__ ==
+    "__main__"``.
 
     Raises: MethodError for an unknown method; errors of a method's builder as they are.
     """
@@ -62,8 +63,8 @@ def measure_all(
 def tasks(record: Method, intervals: Sequence[str], mixture_weak: bool = False) -> list[Task]:
     """Everything one record claims; what it claims for other options than its own uses those.
 
-    Variants that claim nothing else (other weights, a matched start that changes no order) are measured on the
-    first interval only.
+    Variants that claim nothing else (other weights, a matched start that changes no order) are
+    measured on the first interval only.
     """
     found = []
     for start in record.starts:
@@ -98,7 +99,7 @@ def run_task(task: Task) -> list[OrderRow]:
 
 
 def verdict(rows: Sequence[OrderRow]) -> Verdict:
-    """Fail for any ``wrong`` row, and for a configuration measured on the mixture without an ``ok`` there."""
+    """Fail for a ``wrong`` row, or a configuration without ``ok`` though measured on the mixture."""
     reasons = []
     mixture = defaultdict(list)
     for row in rows:
@@ -107,7 +108,8 @@ def verdict(rows: Sequence[OrderRow]) -> Verdict:
             mixture[where].append(row.status)
         if row.status == "wrong":
             reasons.append(
-                f"{where} has order {row.measured:.2f} on {row.problem}, {row.interval}, but claims "
+                f"{where} has order {row.measured:.2f} on {row.problem}, {row.interval}, but "
+                f"claims "
                 f"{row.claimed:g}."
             )
     for where, statuses in mixture.items():
@@ -117,7 +119,7 @@ def verdict(rows: Sequence[OrderRow]) -> Verdict:
 
 
 def _options(record: Method, kind: str) -> tuple[tuple[str, Any], ...] | None:
-    """Options that make plans of a kind: the record's own, or its eta at 0 or 1; None if there are none."""
+    """Options that make plans of a kind: the record's own, or eta 0 or 1; None if impossible."""
     if record.stochastic == (kind == "weak"):
         return ()
     if "eta" in record.options:

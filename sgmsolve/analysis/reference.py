@@ -1,9 +1,9 @@
 """What trajectories should end at: an own high-order solution, and fine solutions of given models.
 
-In u = log(sigma / alpha) the probability flow of y = x / alpha is dy/du = exp(u) eps(alpha y, t(u)), smooth at every
-noise level. ``probability_flow`` solves it by extrapolating the modified midpoint rule (Gragg 1965;
-Hairer, Norsett, Wanner, "Solving Ordinary Differential Equations I", II.9) to order 12: no coefficient
-of it is shared with any method under test.
+In u = log(sigma / alpha) the probability flow of y = x / alpha is dy/du = exp(u) eps(alpha y,
+t(u)), smooth at every noise level. ``probability_flow`` solves it by extrapolating the modified
+midpoint rule (Gragg 1965; Hairer, Norsett, Wanner, "Solving Ordinary Differential Equations I",
+II.9) to order 12: no coefficient of it is shared with any method under test.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ SUBSTEPS = (2, 4, 6, 8, 10, 12)
 def probability_flow(
     target: Any, process: Any, x: np.ndarray, start: float, end: float, *, steps: int = 100
 ) -> np.ndarray:
-    """Endpoints of the probability-flow ODE from x at ``start``, shape of x, forward times end < start.
+    """Endpoints of the probability-flow ODE from x at ``start``, in the shape of x, end < start.
 
-    ``x`` is (points, dimension); a Gaussian's points are in the coordinates of its modes. With the default
-    ``steps`` (of 42 evaluations each) the error is below 1e-13 of the data's scale on the order problems.
+    ``x`` is (points, dimension); a Gaussian's points are in the coordinates of its modes. With the
+    default ``steps`` (of 42 evaluations each) the error is below 1e-13 of the data's scale on the
+    order problems.
 
     Raises:
         AnalysisError: sigma(end) = 0 or alpha(start) = 0, where u is infinite.
@@ -36,7 +37,8 @@ def probability_flow(
     ends = [float(process.rho(t)) if process.alpha(t) > 0 else np.inf for t in (start, end)]
     if not (np.isfinite(ends[0]) and ends[1] > 0):
         msg = (
-            f"the reference solution from t = {start:.6g} to t = {end:.6g} needs alpha > 0 at its start and "
+            f"the reference solution from t = {start:.6g} to t = {end:.6g} needs alpha > 0 at its "
+            f"start and "
             f"sigma > 0 at its end; move the times inside."
         )
         raise AnalysisError(msg)
@@ -73,10 +75,13 @@ def _macro_step(
     return table[-1]
 
 
-def run_points(plan: Plan, target: Any, process: Any, x: np.ndarray, draw: Draw | None = None) -> np.ndarray:
+def run_points(
+    plan: Plan, target: Any, process: Any, x: np.ndarray, draw: Draw | None = None
+) -> np.ndarray:
     """The plan's result for each starting point with exact predictions; x as above (m = 1).
 
-    ``draw(row, column)`` gives normals shaped like x (row -1 is the prelude); without it draws are left out.
+    ``draw(row, column)`` gives normals shaped like x (row -1 is the prelude); without it draws are
+    left out.
     """
     predict = tabulate(target, process, plan.predicts, plan.t, len(x))
     rows, shape = row_matrices(plan), np.shape(x)
@@ -93,9 +98,7 @@ def run_points(plan: Plan, target: Any, process: Any, x: np.ndarray, draw: Draw 
     return y[0].reshape(shape)
 
 
-def _add_noise(
-    y: np.ndarray, factor: np.ndarray, draws: list[tuple[int, int]], draw: Draw
-) -> None:
+def _add_noise(y: np.ndarray, factor: np.ndarray, draws: list[tuple[int, int]], draw: Draw) -> None:
     for row, column in draws:
         xi = np.asarray(draw(row, column)).reshape(-1)
         for i in np.flatnonzero(factor[:, column]):

@@ -1,7 +1,7 @@
-"""Exact predictions with everything that depends only on time computed beforehand, for all rows at once.
+"""Exact predictions, with what depends on time only computed for all rows at once.
 
-``tabulate`` returns ``predict(row, x)``. On the small problems of order studies a row then costs a few numpy calls,
-several times less than a call of ``target.model``.
+``tabulate`` returns ``predict(row, x)``. On the small problems of order studies a row then costs a
+few numpy calls, several times less than a call of ``target.model``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.analysis.exact import predictions
-from sgmsolve.target.posterior import posterior_gains
 from sgmsolve.target.mixture import GaussianMixture
+from sgmsolve.target.posterior import posterior_gains
 
 Predict = Callable[[int, np.ndarray], np.ndarray]
 """(row, x of shape (n,)) -> prediction (n,); n counts points times modes or dimensions."""
@@ -27,8 +27,8 @@ def dimension(target: Any) -> int:
 def tabulate(target: Any, process: Any, kind: str, times: np.ndarray, points: int) -> Predict:
     """Exact prediction of ``kind`` at each of ``times`` (forward), for ``points`` states at once.
 
-    States are flat, x = (points * dimension,), point by point; those of a Gaussian are in the coordinates
-    of its modes. Formulas: ``target.base.posterior_gains``.
+    States are flat, x = (points * dimension,), point by point; those of a Gaussian are in the
+    coordinates of its modes. Formulas: ``target.base.posterior_gains``.
     """
     times = np.asarray(times, dtype=np.float64)
     if hasattr(target, "modes"):

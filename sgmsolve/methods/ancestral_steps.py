@@ -145,10 +145,9 @@ def dpmpp_sde(
     for t, s in b.steps():
         x, xp = b.z, ops(t)
         mid = process.time_of_lam(lam(t) + r * (lam(s) - lam(t)))
-        xi_1, xi_2 = b.xi(mid, t), b.xi(s, mid)
-        d0 = b.predict(x, t)
+        d0, xi_1 = b.predict(x, t), b.xi(mid, t)
         x_mid = _exponential_euler(b, x, d0, t, mid, eta) + _up(process, t, mid, eta) * xi_1
-        d1 = b.predict(x_mid, mid)
+        d1, xi_2 = b.predict(x_mid, mid), b.xi(s, mid)
         d = (1 - 1 / (2 * r)) * d0 + 1 / (2 * r) * d1
         q = xp.expm1(2 * (lam(mid) - lam(t))) / xp.expm1(2 * (lam(s) - lam(t)))
         noise = xp.sqrt(q) * xi_1 + xp.sqrt(1 - q) * xi_2

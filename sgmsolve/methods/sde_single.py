@@ -104,6 +104,7 @@ def sde_dpmpp_2s(
     orders={"weak": 2},
     evaluations=3,
     stages=3,
+    weights=("published",),
     equation="Section 5; gonzalez2023seeds, SEEDS-3",
     order_notes="Without noise the step has order 3; with noise only weak order 2 is proved.",
     **_RECORD,

@@ -43,8 +43,8 @@ class Frame:
 def second(b: PlanBuilder, x: Affine, t: Any, s: Any, r: Any, weights: str) -> Affine:
     """DPM-Solver-2 (Algorithm 1 of the paper) or DPM-Solver++(2S).
 
-    published: x_s = first + B_s h phi_1(z) (N1 - N0)/(2 r);  exact: the interpolant is integrated, which
-    puts phi_2(z)/r in place of phi_1(z)/(2 r).
+    published: x_s = first + B_s h phi_1(z) (N1 - N0)/(2 r), that is A_s/A_t x + B_s h phi_1(z) [(1 - 1/2r) N0 +
+    N1/2r];  exact: the interpolant is integrated, which puts phi_2(z)/r in place of phi_1(z)/(2 r).
     """
     frame, process = Frame(b), b.process
     lam = process.lam(t)
@@ -52,9 +52,12 @@ def second(b: PlanBuilder, x: Affine, t: Any, s: Any, r: Any, weights: str) -> A
     mid = process.time_of_lam(lam + r * h)
     n0 = frame.N(x, t)
     n1 = frame.N(frame.first(x, t, mid, r * h, n0), mid)
-    z = frame.sign * h
-    w = phi(1, z) / (2 * r) if weights == "published" else phi(2, z) / r
-    return frame.first(x, t, s, h, n0) + (frame.B(s) * h * w) * (n1 - n0)
+    z, b_h = frame.sign * h, frame.B(s) * h
+    if weights == "published":  # grouped so that N0's weight is exactly 0 at r = 1/2
+        w = 1 / (2 * r)
+        slope = b_h * phi(1, z)
+        return frame.A(s) / frame.A(t) * x + slope * (1 - w) * n0 + slope * w * n1
+    return frame.first(x, t, s, h, n0) + (b_h * phi(2, z) / r) * (n1 - n0)
 
 
 def third(b: PlanBuilder, x: Affine, t: Any, s: Any, r1: Any, r2: Any) -> Affine:
@@ -186,6 +189,7 @@ def _three(
     orders={"deterministic": 3},
     evaluations=3,
     stages=3,
+    weights=("published",),
     equation="Algorithm 2",
     order_notes="Order 3 needs r2 = 2/3; other r2 give order 2.",
     **_NOISE,
@@ -208,6 +212,7 @@ def dpm_solver_3(
     orders={"deterministic": 3},
     evaluations=3,
     stages=3,
+    weights=("published",),
     equation="Section 4.1, single-step order 3",
     order_notes="Order 3 needs r2 = 2/3; other r2 give order 2.",
     **_DATA,

@@ -1,7 +1,8 @@
-"""Exact propagation against samples, hand-made recursions, dense matrices and small changes of a table."""
+"""Exact propagation against samples, recursions by hand, dense matrices and changed tables."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -56,13 +57,11 @@ def test_moments_agree_with_two_hundred_thousand_samples():
 
 
 def test_ddim_on_a_gaussian_is_the_product_of_its_factors():
-    """With S = v + t^2 each step multiplies x - mu by 1 + (s - t) t / S(t) (DDIM in EDM's variables)."""
+    """With S = v + t^2 each step multiplies x - mu by 1 + (s - t) t / S(t)."""
     plan = ddim(PROCESS, GRID)
     law = output_moments(plan, TARGET, PROCESS)
     for i, (v, mu) in enumerate([(0.01, 0.5), (0.3, -1.0), (4.0, 0.2)]):
-        factor = math.prod(
-            1 + (s - t) * t / (v + t**2) for t, s in zip(GRID, GRID[1:], strict=False)
-        )
+        factor = math.prod(1 + (s - t) * t / (v + t**2) for t, s in itertools.pairwise(GRID))
         assert law.variance[0, i] == pytest.approx(factor**2 * (v + GRID[0] ** 2), rel=1e-13)
         assert law.mean[0, i] == pytest.approx(mu, rel=1e-13)
 
@@ -73,7 +72,7 @@ def test_euler_maruyama_obeys_its_variance_recursion():
     law = output_moments(euler_maruyama(process, grid), TARGET, process, start="prior")
     v, mu = 0.3, -1.0
     mean, variance = 0.0, process.sigma(1.0) ** 2
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         h, g2, total = t - s, process.g2(t), process.alpha(t) ** 2 * v + process.sigma(t) ** 2
         factor = 1 - h * process.f(t) - h * g2 / total
         mean = factor * mean + h * g2 * process.alpha(t) * mu / total
@@ -118,7 +117,7 @@ def test_modes_agree_with_a_dense_computation(method):
     source = np.eye(inputs)
     source[:3, :3] = c0
     dense = registers[0] @ source @ registers[0].T
-    values, basis = np.linalg.eigh(cov)
+    _values, basis = np.linalg.eigh(cov)
     law = output_moments(plan, target, PROCESS)
     in_modes = basis.T @ dense @ basis
     np.testing.assert_allclose(in_modes, np.diag(law.variance[0]), atol=1e-11)
@@ -136,7 +135,9 @@ def test_every_table_entry_matters():
             other = table.copy()
             other[tuple(index)] *= 1.01
             law = output_moments(plan.replace(**{name: other}), TARGET, PROCESS)
-            difference = abs(law.covariance - base.covariance).max() + abs(law.mean - base.mean).max()
+            difference = (
+                abs(law.covariance - base.covariance).max() + abs(law.mean - base.mean).max()
+            )
             assert difference > 1e-7, (name, index)
             changed += 1
     assert changed > 30
@@ -158,7 +159,7 @@ def test_rows_in_chunks_give_the_same_answer(monkeypatch):
 
 
 def test_denoised_plans_are_compared_with_the_data():
-    """One denoising row from the exact marginal leaves variance v^2/(v + t^2): known in closed form."""
+    """A denoising row multiplies x by v / (v + t^2)."""
     v, t = 0.5, 0.4
     b = PlanBuilder(PROCESS, [0.8, t], predicts="noise", denoise=True)
     for high, low in b.steps():
@@ -258,7 +259,7 @@ def test_refusals_are_sentences():
         output_moments(plan.replace(operators=("I", "M")), TARGET, PROCESS)
     with pytest.raises(AnalysisError, match="was built for"):
         output_moments(plan, TARGET, VP())
-    with pytest.raises(AnalysisError, match="unknown starting law 'exakt'. Did you mean 'exact'"):
+    with pytest.raises(AnalysisError, match=r"unknown starting law 'exakt'. Did you mean 'exact'"):
         output_moments(plan, TARGET, PROCESS, start="exakt")
     with pytest.raises(AnalysisError, match=r"starting law has \(components, modes\) \(1, 1\)"):
         output_moments(plan, TARGET, PROCESS, start=data_law(Gaussian([0.0], [1.0])))

@@ -166,7 +166,8 @@ def test_verdict(short):
     assert verdict(rows).passed
     bad = dataclasses.replace(rows[0], status="wrong", measured=1.0)
     assert verdict([bad, rows[1]]).reasons == (
-        "heun (deterministic, start=published, weights=exact) has order 1.00 on gaussian, edm-start, "
+        "heun (deterministic, start=published, weights=exact) has order 1.00 on gaussian, "
+        "edm-start, "
         "but claims 2.",
     )
     vague = dataclasses.replace(rows[1], status="preasymptotic")

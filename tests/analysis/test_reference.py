@@ -1,4 +1,4 @@
-"""The order-12 reference, tabulated predictions and the point runner against independent answers."""
+"""The order-12 reference, tabulated predictions and point runs against independent answers."""
 
 from __future__ import annotations
 
