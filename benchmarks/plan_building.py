@@ -40,4 +40,4 @@ def measure() -> dict[str, Any]:
 
 if __name__ == "__main__":
     for row in measure()["rows"]:
-        print("{method:24s} {ms:7.2f} ms  (limit {limit:g})".format(**row))  # noqa: T201
+        print("{method:24s} {ms:7.2f} ms  (limit {limit:g})".format(**row))

@@ -26,6 +26,10 @@ class ModelError(SgmsolveError, ValueError):
     """A network that returned something else than its wrapper promised."""
 
 
+class TargetError(SgmsolveError, ValueError):
+    """A target with impossible parameters, or points and times it has no answer for."""
+
+
 class MethodError(SgmsolveError, ValueError):
     """An unknown method, an unknown option or an impossible order."""
 
@@ -66,6 +70,11 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
-    """Return the sentence for an unknown name: what was given, the nearest name, all names."""
+    """Return the sentence for an unknown name: what was given, the nearest name, the known names.
+
+    A long list is left out where a near name was found.
+    """
     names = sorted(known)
-    return f"unknown {what} {given!r}.{nearest(given, names)} Known: {', '.join(names)}."
+    near = nearest(given, names)
+    listed = f" Known: {', '.join(names)}." if not near or len(names) <= 20 else ""
+    return f"unknown {what} {given!r}.{near}{listed}"

@@ -94,9 +94,8 @@ def _spend(build: Any, nfe: int, record: Method) -> Plan:
     while plan.nfe > nfe:
         if count == 1:
             msg = (
-                f"one step of {record.name!r} takes {plan.nfe} evaluations with these options, "
-                f"but the budget is "
-                f"nfe = {nfe}; give nfe >= {plan.nfe}."
+                f"one step of {record.name!r} takes {plan.nfe} evaluations with these options, but "
+                f"the budget is nfe = {nfe}; give nfe >= {plan.nfe}."
             )
             raise MethodError(msg)
         count = max(1, min(count - 1, count * nfe // plan.nfe))
@@ -247,7 +246,7 @@ def _empty(
     if device is not None:
         msg = (
             f"device = {device!r} was given, but numpy has no devices; pass backend='torch' or "
-            f"'jax'."
+            "'jax'."
         )
         raise BackendError(msg)
     return np.empty(shape, dtype=dtype or np.float64)

@@ -48,7 +48,8 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
-    """(module, at top level) of every import in a file; imports for type checkers only do not count."""
+    """(module, at top level) of every import in a file; imports for type checkers only do not
+    count."""
     tree = ast.parse(path.read_text())
     typing_only = {
         id(inner)

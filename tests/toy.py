@@ -1,4 +1,5 @@
-"""A two-component mixture in one dimension, written here on its own so that methods have an oracle."""
+"""A two-component mixture in one dimension, written here on its own so that methods have an
+oracle."""
 
 from __future__ import annotations
 
@@ -55,10 +56,10 @@ class Draws:
 
 def run(plan: Any, predict: Any, x: np.ndarray, draws: Any = None) -> np.ndarray:
     """A plan with m = p = 1, straight from the definition of its tables (no library code)."""
-    Z = [c * x for c in plan.prelude_move[:, 0]]  # noqa: N806
+    Z = [c * x for c in plan.prelude_move[:, 0]]
     for j in plan.active_draws(-1):
         xi = draws(-1, j)
-        Z = [z + c * xi for z, c in zip(Z, plan.prelude_noise[:, j], strict=True)]  # noqa: N806
+        Z = [z + c * xi for z, c in zip(Z, plan.prelude_noise[:, j], strict=True)]
     past: list[np.ndarray] = []
     for r in range(plan.rows):
         past = [predict((Z[0],), float(plan.t[r]))[0], *past]
@@ -70,11 +71,13 @@ def run(plan: Any, predict: Any, x: np.ndarray, draws: Any = None) -> np.ndarray
             for j in plan.active_draws(r):
                 z = z + plan.noise[r, i, j] * draws(r, j)
             new.append(z)
-        Z = new  # noqa: N806
+        Z = new
     return Z[0]
 
 
-def solution(name: str, process: Any, grid: Any, x: np.ndarray, seed: int = 0, **options: Any) -> Any:
+def solution(
+    name: str, process: Any, grid: Any, x: np.ndarray, seed: int = 0, **options: Any
+) -> Any:
     """Run a registered method on the mixture; returns (result, the normals drawn in order)."""
     from sgmsolve.methods.registry import find
 

@@ -1,0 +1,1 @@
+"""Exact analysis, measured orders and work-precision studies."""

@@ -60,7 +60,7 @@ def output_moments(
 
 
 def marginal(target: Any, process: Any, t: float) -> Moments:
-    """Exact law of z(t) on a Gaussian target: mean l mu, covariance l l^T v + Cov, l the loading."""
+    """Exact law of z(t) on a Gaussian target: mean l mu, covariance v l l^T + Cov, l = loading."""
     values, mean, multiplicity = _modes(target)
     loading = np.asarray(process.loading(float(t)), dtype=np.float64)
     noise = np.asarray(process.covariance(float(t)), dtype=np.float64)

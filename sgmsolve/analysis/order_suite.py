@@ -99,7 +99,7 @@ def run_task(task: Task) -> list[OrderRow]:
 
 
 def verdict(rows: Sequence[OrderRow]) -> Verdict:
-    """Fail for a ``wrong`` row, or a configuration without ``ok`` though measured on the mixture."""
+    """Fail for a ``wrong`` row, or a configuration measured on the mixture without an ``ok``."""
     reasons = []
     mixture = defaultdict(list)
     for row in rows:

@@ -118,7 +118,8 @@ def compare(
         for problem in problems:
             bench = Bench(problem, seed)
             shots = found.samples.setdefault(problem.name, {})
-            shots["", 0] = bench.exact_samples(0)[: problem.view.count]
+            shown = min(problem.view.count, problem.starts)
+            shots["", 0] = bench.exact_samples(0)[:shown]
             for choice in choices:
                 for budget in budgets:
                     if on_run is not None:
@@ -126,9 +127,9 @@ def compare(
                     rows, samples = _attempt(bench, choice, budget)
                     found.rows += rows
                     if samples is not None:
-                        shots[choice.label, budget] = samples[: problem.view.count]
+                        shots[choice.label, budget] = samples[:shown]
             if bench.made("reference"):
-                shots["reference", 0] = bench.reference()[0][: problem.view.count]
+                shots["reference", 0] = bench.reference()[0][:shown]
     return found
 
 

@@ -87,8 +87,7 @@ def _lower(plan: Plan) -> Lowered:
         if np.any(kick[:lag, :, :, lag]):
             msg = (
                 f"plan {plan.name!r} reads the prediction of {lag} row(s) ago in its first {lag} "
-                f"row(s), "
-                f"where there is none; those weights must be zero."
+                "row(s), where there is none; those weights must be zero."
             )
             raise PlanError(msg)
     # (R, km, km + K p + L): predictions newest first, as the executors keep them.

@@ -100,8 +100,8 @@ class KeyedNoise(Noise):
             return np.arange(batch)
         if len(self.indices) != batch:
             msg = (
-                f"{len(self.indices)} sample indices were given for a batch of {batch}; "
-                f"pass one index a sample."
+                f"{len(self.indices)} sample indices were given for a batch of {batch}; pass one "
+                "index a sample."
             )
             raise BackendError(msg)
         return self.indices
@@ -197,8 +197,7 @@ class ReplayNoise(Noise):
             if len(given) != len(order):
                 msg = (
                     f"{len(given)} arrays of noise were given, but plan {plan.name!r} makes "
-                    f"{len(order)} draws "
-                    f"(rows and columns {order[:4]}...); give one array a draw."
+                    f"{len(order)} draws (rows and columns {order[:4]}...); give one array a draw."
                 )
                 raise BackendError(msg)
             given = dict(zip(order, given, strict=True))
@@ -222,8 +221,7 @@ class ForbiddenNoise(Noise):
         def draw(row: int, column: int) -> Any:
             msg = (
                 f"plan {plan.name!r} drew noise in row {row}, column {column}, but noise is "
-                f"forbidden; "
-                f"use a deterministic plan or another noise source."
+                "forbidden; use a deterministic plan or another noise source."
             )
             raise BackendError(msg)
 
@@ -243,7 +241,7 @@ def make_noise(noise: Any, seed: int, indices: Any, keying: str) -> Noise:
     if not hasattr(noise, "bind"):
         msg = (
             f"noise is a {type(noise).__name__}, expected None, 'philox' or a noise source such as "
-            f"KeyedNoise, ReplayNoise, PathNoise or ForbiddenNoise."
+            "KeyedNoise, ReplayNoise, PathNoise or ForbiddenNoise."
         )
         raise BackendError(msg)
     return noise
@@ -267,7 +265,7 @@ def check_indices(indices: Any) -> np.ndarray:
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
         msg = (
             f"indices have shape {values.shape} and dtype {values.dtype}, expected (batch,) "
-            f"integers."
+            "integers."
         )
         raise BackendError(msg)
     if values.size and not (0 <= values.min() and values.max() < 2**32):

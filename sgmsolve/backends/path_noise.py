@@ -81,7 +81,7 @@ class PathNoise(Noise):
         if id(plan) not in self.kinds:
             msg = (
                 f"plan {plan.name!r} was not among the plans this path was made for; make one "
-                f"PathNoise([...]) of all plans that share it."
+                "PathNoise([...]) of all plans that share it."
             )
             raise BackendError(msg)
         kinds, keyed, m = self.kinds[id(plan)], self.keyed.bind(plan, z), plan.m
@@ -112,10 +112,9 @@ class _Cells:
         if not np.all(np.isfinite(self.lengths)) or not np.all(self.lengths > 0):
             msg = (
                 f"draws of kind {kind!r} lie between t = {self.times[0]:.6g} and "
-                f"{self.times[-1]:.6g}, where the "
-                f"clock of that kind has a cell of zero or infinite length; keep the grid away "
-                f"from alpha = 0 "
-                f"and sigma = 0, or use keyed noise."
+                f"{self.times[-1]:.6g}, where the clock of that kind has a cell of zero or "
+                "infinite length; keep the grid away from alpha = 0 and sigma = 0, or use keyed "
+                "noise."
             )
             raise BackendError(msg)
         self.found: dict[tuple[float, float], list[tuple[int, float]]] = {}
@@ -138,8 +137,7 @@ def _record(plan: Plan, row: int, column: int) -> tuple[str, float, float]:
     if kind not in CHANNELS or kind == "area":
         msg = (
             f"plan {plan.name!r} draws noise of kind {kind!r} in row {row}, which has no path; "
-            f"known: iid, "
-            f"increment, kernel, kernel:data."
+            "known: iid, increment, kernel, kernel:data."
         )
         raise BackendError(msg)
     if not (math.isfinite(a) and math.isfinite(b) and a < b):

@@ -20,16 +20,15 @@ def check_process(plan: Plan, model: Any) -> None:
         if not hasattr(model, name):
             msg = (
                 f"the model is a {type(model).__name__} without .{name}; wrap the network with "
-                f"sgmsolve.as_model(net, process, predicts=...)."
+                "sgmsolve.as_model(net, process, predicts=...)."
             )
             raise BackendError(msg)
     given = model.process.spec()
     if given != plan.process:
         changed = sorted(k for k in {*given, *plan.process} if given.get(k) != plan.process.get(k))
         msg = (
-            f"plan {plan.name!r} was built for the process {plan.process}, but the model's "
-            f"process is {given} "
-            f"(different: {', '.join(changed)}); build the plan with model.process."
+            f"plan {plan.name!r} was built for the process {plan.process}, but the model's process "
+            f"is {given} (different: {', '.join(changed)}); build the plan with model.process."
         )
         raise BackendError(msg)
 
@@ -114,8 +113,7 @@ def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
     if len(parts) != expected:
         msg = (
             f"the model returned {len(parts)} array(s){where}, expected {expected}; return one "
-            f"array for each "
-            f"predicted component."
+            "array for each predicted component."
         )
         raise ModelError(msg)
     for part in parts:
@@ -123,8 +121,8 @@ def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
             name = f"{type(part).__module__}.{type(part).__name__}"
             msg = (
                 f"the model returned a {name}{where}, expected a {ops.kind} array like the state; "
-                f"give "
-                f"solve a state of the network's library, or convert inside the network you pass."
+                "give solve a state of the network's library, or convert inside the network you "
+                "pass."
             )
             raise ModelError(msg)
         if tuple(part.shape) != tuple(x.shape):
@@ -135,9 +133,8 @@ def checked(e: Any, z: State, expected: int, ops: Any, r: Any, t: Any) -> State:
             raise ModelError(msg)
         if not ops.is_floating(part):
             msg = (
-                f"the model returned dtype {part.dtype}{where}, expected a real floating type "
-                f"such as "
-                f"the state's {x.dtype}; convert it in the network you pass."
+                f"the model returned dtype {part.dtype}{where}, expected a real floating type such "
+                f"as the state's {x.dtype}; convert it in the network you pass."
             )
             raise ModelError(msg)
     return tuple(ops.cast(part, x) for part in parts)

@@ -67,6 +67,7 @@ class Runner:
         self.predictor = Predictor(plan, model, self.tables, self.ops)
         self.counted = Counted(model)
         self.draw = noise.bind(plan, z)
+        self._noise: str | None = None
         self.r = 0
         self.nfe = 0
         self.stopped = False
@@ -89,16 +90,14 @@ class Runner:
             if given != expected:
                 msg = (
                     f"the state to resume was made with another {name} ({expected}) than the one "
-                    f"given "
-                    f"({given}); pass the same {name} as in the run that was stopped."
+                    f"given ({given}); pass the same {name} as in the run that was stopped."
                 )
                 raise BackendError(msg)
         like = self.z[0]
         if tuple(like.shape) != tuple(resume.registers[0].shape):
             msg = (
                 f"the state to resume has shape {tuple(resume.registers[0].shape)}, but z has "
-                f"shape "
-                f"{tuple(like.shape)}; pass z=None to take the state's own arrays."
+                f"shape {tuple(like.shape)}; pass z=None to take the state's own arrays."
             )
             raise BackendError(msg)
         self.registers = [like_array(a, like) for a in resume.registers]
@@ -107,8 +106,8 @@ class Runner:
 
     def advance(self) -> tuple[Any, ...]:
         """Run one row and the hook after it; return the prediction."""
-        keep = self.on_nonfinite != "ignore" and (self.immediate or self.on_nonfinite == "stop")
-        before = (list(self.registers), self.history) if keep else None
+        # Only "stop" goes back a row, so only it pays for keeping one.
+        before = (list(self.registers), self.history) if self.on_nonfinite == "stop" else None
         self.registers, self.history, prediction = self._row()
         self.nfe += 1
         if self.on_nonfinite != "ignore":
@@ -141,7 +140,8 @@ class Runner:
             if self.ops.truth(flag):
                 return True
             self.bad, self.stopped = self.r, True
-            self.registers, self.history = before
+            if before is not None:
+                self.registers, self.history = before
             return False
         self.flags.append(flag)
         if self.on_nonfinite == "stop":
@@ -171,10 +171,11 @@ class Runner:
             msg = (
                 f"between returned something else than {m} {self.kind} array(s) of shape "
                 f"{tuple(z[0].shape)} and dtype {z[0].dtype} after row {self.r}; return None to "
-                f"leave "
-                f"the state alone."
+                "leave the state alone."
             )
             raise BackendError(msg)
+        if self.clear is not None:  # what is frozen stays so
+            parts = tuple(self.ops.where(self.clear, a, b) for a, b in zip(parts, z, strict=True))
         self.registers[:m] = parts
 
     def step(self, prediction: tuple[Any, ...]) -> Step:
@@ -207,7 +208,9 @@ class Runner:
         return finish(self, z, self.bad, flags, lambda row: self.state(row))
 
     def _identity(self, like: Any) -> str:
-        return self.noise.identity(int(like.shape[0]))
+        if self._noise is None:
+            self._noise = self.noise.identity(int(like.shape[0]))
+        return self._noise
 
 
 def finish(
@@ -226,8 +229,7 @@ def finish(
         what = "the model returned NaN or Inf" if bad < plan.rows else "the result is NaN or Inf"
         msg = (
             f"{what} in row {bad} of {plan.rows} at t = {time:.6g} (plan {plan.name!r}); look at "
-            f"the network "
-            f"there, or pass on_nonfinite='stop' to get what was finished."
+            "the network there, or pass on_nonfinite='stop' to get what was finished."
         )
         raise SolveError(msg, Status.NONFINITE)
     kept = state(bad) if bad < plan.rows else None

@@ -171,8 +171,7 @@ def check_state(plan: Plan, z: Any) -> tuple[Any, ...]:
         if not hasattr(part, "shape") or not hasattr(part, "dtype") or isinstance(part, np.generic):
             msg = (
                 f"a component of the state is a {type(part).__name__}, expected a numpy, torch or "
-                f"jax "
-                f"array (batch, *shape)."
+                "jax array (batch, *shape)."
             )
             raise BackendError(msg)
     kinds = sorted({kind_of(part) for part in parts})

@@ -1,4 +1,7 @@
-"""Methods: ``(process, grid, *, options) -> Plan``, one family a file. Importing registers them all."""
+"""Methods: ``(process, grid, *, options) -> Plan``, one family a file.
+
+Importing this package registers them all.
+"""
 
 from sgmsolve.methods import ancestral_steps as ancestral_steps
 from sgmsolve.methods import deis as deis

@@ -1,7 +1,8 @@
 """Ancestral samplers: a deterministic step down to sigma_down, then exact fresh noise.
 
-In rho = sigma/alpha: up^2 = eta^2 rho_s^2 (rho_t^2 - rho_s^2)/rho_t^2 and down^2 = rho_s^2 - up^2. Adding the noise
-maps the law at rho_down to the law at rho_s exactly, so the weak order is that of the deterministic step.
+In rho = sigma/alpha: up^2 = eta^2 rho_s^2 (rho_t^2 - rho_s^2)/rho_t^2 and down^2 = rho_s^2 - up^2.
+Adding the noise maps the law at rho_down to the law at rho_s exactly, so the weak order is that of
+the deterministic step.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def dpmpp_2s_ancestral(
     evaluations=2,
     stages=2,
     equation="sample_dpmpp_sde",
-    notes="The half-step's noise is part of the full step's: with independent noises the order is lost.",
+    notes="The half step's noise is part of the full step's: independent noises lose the order.",
     **_RECORD,
 )
 def dpmpp_sde(
@@ -160,9 +161,7 @@ def _up(process: Any, t: Any, s: Any, eta: float) -> Any:
     return process.alpha(s) * down_up(process, t, s, eta)[1]
 
 
-def _exponential_euler(
-    b: PlanBuilder, x: Affine, d: Affine, t: Any, s: Any, eta: float
-) -> Affine:
+def _exponential_euler(b: PlanBuilder, x: Affine, d: Affine, t: Any, s: Any, eta: float) -> Affine:
     """First-order data-prediction step from t to t_down, in x at alpha_s."""
     process = b.process
     down, _ = down_up(process, t, s, eta)

@@ -1,7 +1,7 @@
 """The family of Karras et al.: Runge-Kutta in sigma = rho(t), with stochastic churn.
 
-With y = x/alpha and rho = sigma/alpha every probability-flow ODE is dy/drho = eps; EDM's own process
-has alpha = 1 and rho = t.
+With y = x/alpha and rho = sigma/alpha every probability-flow ODE is dy/drho = eps; EDM's own
+process has alpha = 1 and rho = t.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ def euler_step(b: PlanBuilder, x: Affine, t: Any, s: Any) -> Affine:
 def edm_rk2(
     process: Any, grid: Sequence[Any], *, fraction: float = 1.0, denoise: bool = False
 ) -> Plan:
-    """x_s/alpha_s = x/alpha_t + h [(1 - 1/2c) e0 + 1/2c e1], e1 at rho_t + c h, h = rho_s - rho_t."""
+    """x_s/alpha_s = x/alpha_t + h [(1 - 1/2c) e0 + 1/2c e1], e1 at rho_t + c h.
+
+    h = rho_s - rho_t and c is ``fraction``.
+    """
     if not 0 < fraction <= 1:
         msg = f"fraction = {fraction} was given, but the second stage lies in (0, 1] of the step."
         raise MethodError(msg)
@@ -120,9 +123,12 @@ def edm_churn(
     heun: bool = True,
     denoise: bool = False,
 ) -> Plan:
-    """rho_hat = (1 + gamma) rho_t with gamma = min(s_churn/N, sqrt(2) - 1) for rho in [s_t_min, s_t_max].
+    """rho_hat = (1 + gamma) rho_t with gamma = min(s_churn/N, sqrt(2) - 1), then a step to s.
 
-    x_hat = alpha_hat/alpha_t x + alpha_hat sqrt(rho_hat^2 - rho_t^2) s_noise xi, then a step from t_hat to s.
+    Churn acts for rho in [s_t_min, s_t_max].
+
+    x_hat = alpha_hat/alpha_t x + alpha_hat sqrt(rho_hat^2 - rho_t^2) s_noise xi, then a step from
+    t_hat to s.
     N counts the grid's steps. rho_hat is kept inside the process's time range.
     """
     if s_churn < 0 or s_noise < 0:

@@ -1,7 +1,7 @@
 """Exponential Runge-Kutta methods in half log-SNR, from their tableaus.
 
-In u = x/A (A = alpha for data prediction, A = sigma for noise prediction) the probability-flow ODE is
-du/dlambda = L u + N with L = -1, N = x0 or L = +1, N = -eps. A tableau entry is a list of
+In u = x/A (A = alpha for data prediction, A = sigma for noise prediction) the probability-flow ODE
+is du/dlambda = L u + N with L = -1, N = x0 or L = +1, N = -eps. A tableau entry is a list of
 (coefficient, k, c), meaning coefficient * phi_k(c h L); stage i is
 
     U_i = e^{c_i h L} u + h sum_j a_ij N_j,      u_s = e^{h L} u + h sum_i b_i N_i.
@@ -117,7 +117,7 @@ def _number(q: Fraction | int, like: Any) -> Any:
 
 
 class _Numbers:
-    """A tableau in one number type: nodes, the phi-functions it needs, entries as (coefficient, index)."""
+    """A tableau in one number type: nodes, phi-functions, entries as (coefficient, index)."""
 
     def __init__(self, tableau: Tableau, like: Any) -> None:
         self.c = [_number(q, like) for q in tableau.c]
@@ -135,8 +135,8 @@ class _Numbers:
         return [phi(k, f * z) for k, f in self.phis]
 
 
-def _combine(u: Affine, h: Any, row: list[list[tuple[Any, int]]], values: Any, N: Any) -> Affine:  # noqa: N803
-    """u + h sum_j a_j N_j."""
+def _combine(u: Affine, h: Any, row: list[list[tuple[Any, int]]], values: Any, N: Any) -> Affine:
+    """U + h sum_j a_j N_j."""
     for entry, n in zip(row, N, strict=False):
         if entry:
             u = u + (h * sum(q * values[i] for q, i in entry)) * n
@@ -152,7 +152,7 @@ def step(b: PlanBuilder, numbers: _Numbers, t: Any, s: Any) -> None:
     exp = ops(h).exp
     values = numbers.values(sign * h)
     u = b.z / scale(t)
-    N: list[Affine] = []  # noqa: N806 (the field's symbol)
+    N: list[Affine] = []
     for c, row in zip(numbers.c, numbers.a, strict=True):
         time = t if c == 0 else (s if c == 1 else process.time_of_lam(lam + c * h))
         stage = _combine(exp(sign * c * h) * u, h, row, values, N)
@@ -170,8 +170,10 @@ def _build(
     return b.plan()
 
 
-def _declare(name: str, tableau: Tableau, order: int, summary: str, reference: str, where: str) -> None:
-    """Two methods a tableau: data prediction under ``name``, noise prediction under ``name-noise``."""
+def _declare(
+    name: str, tableau: Tableau, order: int, summary: str, reference: str, where: str
+) -> None:
+    """Two methods a tableau: data prediction as ``name``, noise prediction as ``name-noise``."""
     stages = len(tableau.c)
 
     def data(process: Any, grid: Sequence[Any], *, denoise: bool = False) -> Plan:

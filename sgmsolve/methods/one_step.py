@@ -1,7 +1,7 @@
-"""One evaluation a step: Euler-Maruyama, probability-flow Euler, reverse diffusion, ancestral, DDIM.
+"""One evaluation a step: Euler-Maruyama, Euler, reverse diffusion, ancestral, DDIM.
 
-All steps go from forward time t to s < t. With a = alpha_t / alpha_s and v = sigma_t^2 - a^2 sigma_s^2,
-the forward transition from s to t is x_t = a x_s + sqrt(v) xi.
+All steps go from forward time t to s < t. With a = alpha_t / alpha_s and v = sigma_t^2 - a^2
+sigma_s^2, the forward transition from s to t is x_t = a x_s + sqrt(v) xi.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def euler_maruyama(
     """
     b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="increment")
     for t, s in b.steps():
-        x, h, G = b.z, t - s, b.G(t)  # noqa: N806 (the field's symbol)
+        x, h, G = b.z, t - s, b.G(t)
         score = b.predict(x, t)
         x_s = x - (h * b.F(t)) * x + (h * (1 + eta**2) / 2 * gram(G)) * score
         if eta:
@@ -76,14 +76,14 @@ def _check_discretisation(process: Any, discretisation: str, steps: int, name: s
         return
     if type(process).__name__ != "VP":
         msg = (
-            f"{name} with discretisation='score_sde' uses beta(t) (t - s) and is for VP, but the process "
-            f"is {type(process).__name__}; use discretisation='exact'."
+            f"{name} with discretisation='score_sde' uses beta(t) (t - s) and is for VP, but the "
+            f"process is {type(process).__name__}; use discretisation='exact'."
         )
         raise MethodError(msg)
     if steps < 20:
         msg = (
-            f"{name} with discretisation='score_sde' was given {steps} steps, but sqrt(1 - beta h) needs "
-            f"T >= 20; take more steps or discretisation='exact'."
+            f"{name} with discretisation='score_sde' was given {steps} steps, but sqrt(1 - beta h) "
+            f"needs T >= 20; take more steps or discretisation='exact'."
         )
         raise MethodError(msg)
 
@@ -99,7 +99,7 @@ def _check_discretisation(process: Any, discretisation: str, steps: int, name: s
     weights=("published",),
     reference="song2021sde",
     equation="eq. (46)",
-    notes="discretisation='exact' takes alpha-bar ratios and any step count; 'score_sde' needs T >= 20.",
+    notes="discretisation='exact': alpha-bar ratios, any step count; 'score_sde' needs T >= 20.",
 )
 def reverse_diffusion(
     process: Any, grid: Sequence[Any], *, discretisation: str = "exact", denoise: bool = False
@@ -126,7 +126,7 @@ def reverse_diffusion(
     reference="ho2020ddpm",
     equation="Algorithm 2",
     aliases=("ddpm",),
-    notes="variance='small' is the posterior variance (= DDIM with eta 1), 'large' the forward one.",
+    notes="variance='small' is the posterior's (= DDIM with eta 1), 'large' the forward one.",
 )
 def ancestral(
     process: Any,
@@ -136,7 +136,9 @@ def ancestral(
     variance: str = "small",
     denoise: bool = False,
 ) -> Plan:
-    """x_s = (x - v/sigma_t eps(x, t)) / a + std xi, std^2 = v sigma_s^2/sigma_t^2 ("small") or v ("large").
+    """x_s = (x - v/sigma_t eps(x, t)) / a + std xi.
+
+    std^2 = v sigma_s^2/sigma_t^2 ("small") or v ("large").
 
     ``discretisation="score_sde"`` is x_s = (x + beta h score) / sqrt(1 - beta h) + sqrt(beta h) xi.
     """
@@ -157,7 +159,7 @@ def ancestral(
 
 
 def _ddim_std(process: Any, t: Any, s: Any, eta: float) -> tuple[Any, Any]:
-    """(std of the fresh noise, weight of the predicted noise): DDIM eq. (16) for any alpha, sigma."""
+    """Std of the fresh noise and weight of the predicted one: DDIM eq. (16), any alpha, sigma."""
     sigma_s = process.sigma(s)
     std = eta * sigma_s / process.sigma(t) * ops(t).sqrt(process.transition_variance(s, t))
     return std, ops(t).sqrt(sigma_s**2 - std**2)
@@ -165,7 +167,7 @@ def _ddim_std(process: Any, t: Any, s: Any, eta: float) -> tuple[Any, Any]:
 
 def _check_eta(eta: float) -> None:
     if not 0 <= eta <= 1:
-        msg = f"eta = {eta} was given, but DDIM's noise level lies in [0, 1]: 0 is the ODE, 1 is DDPM."
+        msg = f"eta = {eta} was given, but DDIM's eta lies in [0, 1]: 0 is the ODE, 1 is DDPM."
         raise MethodError(msg)
 
 

@@ -70,7 +70,8 @@ _ALL = [
     Reference(
         "lu2022dpmsolver",
         "C. Lu, Y. Zhou, F. Bao, J. Chen, C. Li, J. Zhu",
-        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 Steps",
+        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in "
+        "Around 10 Steps",
         "NeurIPS",
         2022,
         "arXiv:2206.00927",

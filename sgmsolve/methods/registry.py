@@ -1,10 +1,10 @@
 """One record a method: it drives tests, the command line, the docs' table and citations.
 
-    @register("ddim", family="one-step", predicts="noise", orders={"deterministic": 1, "weak": 1}, ...)
-    def ddim(process, grid, *, eta=0.0, denoise=False): ...
+    @register("ddim", family="one-step", predicts="noise", orders={"deterministic": 1, "weak": 1},
+    ...) def ddim(process, grid, *, eta=0.0, denoise=False): ...
 
-A method is a pure function ``(process, grid, **options) -> Plan``; its keyword-only parameters are its
-options, and an option that is not one of them is an error.
+A method is a pure function ``(process, grid, **options) -> Plan``; its keyword-only parameters are
+its options, and an option that is not one of them is an error.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ class Method:
         predicts: kind of prediction its plans consume.
         variable: the method's own variable, in which polynomial predictions are integrated exactly:
             ``"lam"`` (half log-SNR), ``"rho"`` (sigma/alpha) or ``"t"``.
-        orders: claimed orders by its theorem, keys ``deterministic`` and ``weak``; for a method whose option
+        orders: claimed orders by its theorem, keys ``deterministic`` and ``weak``; for a method
+        whose option
             ``eta`` decides, both are given.
         matched: claimed orders with ``start="matched"``, where that differs.
-        published: claimed orders with ``start="published"`` (the default start) where the start limits it.
+        published: claimed orders with ``start="published"`` (the default start) where the start
+        limits it.
         stochastic: whether the default options draw noise.
         evaluations: network evaluations a step, start-up rows aside.
-        stages: evaluations a step that the tree conditions must treat as stages (1: multistep or one-step).
+        stages: evaluations a step that the tree conditions must treat as stages (1: multistep or
+        one-step).
         weights: ``("exact",)``, ``("published",)`` or both, first the default.
         processes: names of processes it is for; empty: all.
         reference: citation key (``sgmsolve.methods.references``).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from sgmsolve._array import ops
@@ -25,7 +26,7 @@ from sgmsolve.plan import Plan, PlanBuilder
     reference="xu2023restart",
     equation="Algorithm 1",
     order_notes="Going up is exact, so the weak order is Heun's.",
-    notes="rho_low and rho_high are levels of sigma/alpha and are moved to the nearest grid points.",
+    notes="rho_low and rho_high are levels of sigma/alpha, moved to the nearest grid points.",
 )
 def restart(
     process: Any,
@@ -36,12 +37,12 @@ def restart(
     times: int = 1,
     denoise: bool = False,
 ) -> Plan:
-    """On first reaching rho_low: x <- Psi x + sqrt(v) xi up to rho_high, and Heun down the grid, ``times`` times.
+    """On reaching rho_low: x <- Psi x + sqrt(v) xi up to rho_high, Heun down, ``times`` times.
 
     A grid that holds no step between the two levels is run without restarts.
     """
     if not 0 < rho_low < rho_high:
-        msg = f"rho_low = {rho_low} and rho_high = {rho_high} were given; 0 < rho_low < rho_high is needed."
+        msg = f"rho_low = {rho_low}, rho_high = {rho_high} were given, but 0 < rho_low < rho_high."
         raise MethodError(msg)
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         msg = f"times = {times!r} was given, but restarts are counted: 0, 1, 2, ..."
@@ -69,5 +70,5 @@ def _again(b: PlanBuilder, nodes: list[Any]) -> None:
     process, high, low = b.process, nodes[0], nodes[-1]
     std = ops(low).sqrt(process.transition_variance(low, high))
     b.advance(process.alpha_ratio(low, high) * b.z + std * b.xi(low, high), high)
-    for t, s in zip(nodes, nodes[1:], strict=False):
+    for t, s in pairwise(nodes):
         b.advance(rk2_step(b, b.z, t, s, 1), s)

@@ -32,7 +32,7 @@ def _check(predictor: int, corrector: int, tau: float) -> None:
 
 @register(
     "sa-solver",
-    family="multistep-sde",
+    family="SDE multistep",
     summary="SA-Solver: stochastic Adams predictor-corrector.",
     predicts="data",
     variable="lam",

@@ -61,7 +61,7 @@ def _sde_multistep(
 
 @register(
     "sde-dpm++2m",
-    family="multistep-sde",
+    family="SDE multistep",
     summary="SDE-DPM-Solver++ multistep with two data predictions.",
     predicts="data",
     variable="lam",
@@ -91,7 +91,7 @@ def sde_dpmpp_2m(
 
 @register(
     "sde-dpm++3m",
-    family="multistep-sde",
+    family="SDE multistep",
     summary="SDE-DPM-Solver++ multistep with three data predictions.",
     predicts="data",
     variable="lam",

@@ -4,8 +4,9 @@ Reverse SDE (eta = 1), data prediction, h = lambda_s - lambda_t:
 
     x_s = sigma_s/sigma_t e^{-h} x + 2 alpha_s int e^{-2(lambda_s - lambda)} x0 dlambda + noise,
 
-noise of variance sigma_s^2 (1 - e^{-2h}). The noise at an inner point is the first part of the noise of the
-whole step, carried on by the linear flow; independent draws there would destroy the order.
+noise of variance sigma_s^2 (1 - e^{-2h}). The noise at an inner point is the first part of the
+noise of the whole step, carried on by the linear flow; independent draws there would destroy the
+order.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ def sde_dpmpp_2s(
     weights: str = "published",
     denoise: bool = False,
 ) -> Plan:
-    """x_s = first + w (D1 - D0) + noise; w = alpha_s (1 - e^{-2h})/(2r) published, 2 alpha_s h phi_2(-2h)/r exact."""
+    """x_s = first + w (D1 - D0) + noise.
+
+    w = alpha_s (1 - e^{-2h})/(2r) published, 2 alpha_s h phi_2(-2h)/r exact.
+    """
     if not 0 < r < 1:
         msg = f"r = {r} was given, but the inner point lies at a fraction in (0, 1) of the step."
         raise MethodError(msg)

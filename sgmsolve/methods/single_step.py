@@ -11,6 +11,7 @@ One formula serves both: with A = alpha, B = sigma, N = -eps (noise) or A = sigm
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from sgmsolve._array import ops
@@ -21,7 +22,7 @@ from sgmsolve.plan import Affine, Plan, PlanBuilder
 
 
 class Frame:
-    """The variable a prediction kind is integrated in: A, B and the sign of h, as in the module's text."""
+    """What a prediction kind is integrated in: A, B and the sign of h, as in the module's text."""
 
     def __init__(self, b: PlanBuilder) -> None:
         process, data = b.process, b.predicts == "data"
@@ -30,7 +31,7 @@ class Frame:
         self.B: Callable[[Any], Any] = process.alpha if data else process.sigma
         self.sign = -1 if data else 1
 
-    def N(self, x: Affine, t: Any) -> Affine:  # noqa: N802 (the field's symbol)
+    def N(self, x: Affine, t: Any) -> Affine:
         """Evaluate: the data prediction, or minus the noise prediction."""
         return (-self.sign) * self.b.predict(x, t)
 
@@ -43,8 +44,9 @@ class Frame:
 def second(b: PlanBuilder, x: Affine, t: Any, s: Any, r: Any, weights: str) -> Affine:
     """DPM-Solver-2 (Algorithm 1 of the paper) or DPM-Solver++(2S).
 
-    published: x_s = first + B_s h phi_1(z) (N1 - N0)/(2 r), that is A_s/A_t x + B_s h phi_1(z) [(1 - 1/2r) N0 +
-    N1/2r];  exact: the interpolant is integrated, which puts phi_2(z)/r in place of phi_1(z)/(2 r).
+    published: x_s = first + B_s h phi_1(z) (N1 - N0)/(2 r), that is A_s/A_t x + B_s h phi_1(z) [(1
+    - 1/2r) N0 + N1/2r];  exact: the interpolant is integrated, which puts phi_2(z)/r in place of
+    phi_1(z)/(2 r).
     """
     frame, process = Frame(b), b.process
     lam = process.lam(t)
@@ -63,7 +65,8 @@ def second(b: PlanBuilder, x: Affine, t: Any, s: Any, r: Any, weights: str) -> A
 def third(b: PlanBuilder, x: Affine, t: Any, s: Any, r1: Any, r2: Any) -> Affine:
     """DPM-Solver-3 (Algorithm 2) or DPM-Solver++(3S).
 
-    u2 = first(r2 h) + B r2 h (r2/r1) phi_2(r2 z) (N1 - N0);  x_s = first + B_s h phi_2(z)/r2 (N2 - N0).
+    u2 = first(r2 h) + B r2 h (r2/r1) phi_2(r2 z) (N1 - N0);  x_s = first + B_s h phi_2(z)/r2 (N2 -
+    N0).
     """
     frame, process = Frame(b), b.process
     lam = process.lam(t)
@@ -85,14 +88,14 @@ def first(b: PlanBuilder, x: Affine, t: Any, s: Any) -> Affine:
 
 
 def third_fraction(t: Any) -> tuple[Any, Any]:
-    """(1/3, 2/3) in the number type of t: a float third would cost 34 digits of a 50-digit check."""
+    """1/3 and 2/3 in the number type of t: a float third would spoil a 50-digit check."""
     return (1 + 0 * t) / 3, (2 + 0 * t) / 3
 
 
 def _check_r(**fractions: float | None) -> None:
     for name, r in fractions.items():
         if r is not None and not 0 < r <= 1:
-            msg = f"{name} = {r} was given, but inner points lie at fractions in (0, 1] of the step."
+            msg = f"{name} = {r} was given, but inner points are fractions in (0, 1] of a step."
             raise MethodError(msg)
 
 
@@ -231,7 +234,7 @@ def dpmpp_3s(
 
 @register(
     "dpm-solver-fast",
-    summary="DPM-Solver-fast: order 3 steps, closed by steps of order 2 and 1 that use up the budget.",
+    summary="DPM-Solver-fast: order-3 steps closed by steps of order 2 and 1.",
     orders={"deterministic": 2},
     evaluations=3,
     stages=3,
@@ -265,5 +268,5 @@ def dpm_solver_fast(
 def _pairs(b: PlanBuilder) -> list[tuple[Any, Any]]:
     """The steps ``b.steps()`` will yield."""
     times = b.times[1:] if b.process.has_no_signal(b.times[0]) else b.times
-    pairs = list(zip(times, times[1:], strict=False))
+    pairs = list(pairwise(times))
     return pairs[:-1] if pairs and b.process.has_no_noise(times[-1]) else pairs

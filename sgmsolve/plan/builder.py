@@ -32,7 +32,8 @@ class PlanBuilder:
 
     Args:
         process: the forward process.
-        grid: decreasing forward times; the first is where the initial state lives. A grid that starts
+        grid: decreasing forward times; the first is where the initial state lives. A grid that
+        starts
             where alpha = 0 gets a first row with the data-prediction limit, one that ends where
             sigma = 0 gets a last row with the data prediction: ``steps()`` leaves both out.
         predicts: kind of prediction the method consumes.
@@ -41,7 +42,8 @@ class PlanBuilder:
         draws: default kind of ``xi()``, see ``DRAW_KINDS``.
 
     Raises:
-        GridError: the grid has fewer than two points, does not decrease or leaves the process's range.
+        GridError: the grid has fewer than two points, does not decrease or leaves the process's
+        range.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class PlanBuilder:
         self.z = Affine({symbol: 1})
 
     def xi(self, start: Any = None, end: Any = None, kind: str | None = None) -> Affine:
-        """A fresh standard normal draw for the forward interval [start, end] (default: the step's)."""
+        """A fresh standard normal draw for forward times [start, end] (default: the step's)."""
         low = self._interval[0] if start is None else start
         high = self._interval[1] if end is None else end
         kind = kind or self.draw_kind
@@ -122,11 +124,11 @@ class PlanBuilder:
         self.draw_of[symbol] = (kind, float(low), float(high))
         return Affine({symbol: 1})
 
-    def F(self, t: Any) -> Any:  # noqa: N802 (the field's symbol)
-        """Drift matrix of the process; a plain number for one component, which keeps building fast."""
+    def F(self, t: Any) -> Any:
+        """Drift matrix of the process; a plain number for one component, for speed."""
         return _plain(self.process.F(t))
 
-    def G(self, t: Any) -> Any:  # noqa: N802
+    def G(self, t: Any) -> Any:
         """Diffusion matrix of the process; a plain number for one component."""
         return _plain(self.process.G(t))
 
@@ -140,13 +142,13 @@ class PlanBuilder:
         return _plain(a) * point + _plain(b) * prediction
 
     def to_data(self, t: Any, s: Any) -> None:
-        """One row: replace the state at ``t`` by alpha(s) times its data prediction (sigma(s) = 0)."""
+        """One row to sigma(s) = 0: the state becomes alpha(s) times its data prediction."""
         prediction = self.predict(self.z, t)
         loading = self.process.loading(s)[0]
         self.advance(loading * self.data(self.z, prediction, t), s)
 
     def _leave_zero_alpha(self, t: Any, s: Any) -> None:
-        """First row from alpha(t) = 0: the exact bridge given the data prediction, without noise."""
+        """First row from alpha(t) = 0: the noise-free bridge given the data prediction."""
         sigma_t, sigma_s = self.process.sigma(t), self.process.sigma(s)
         prediction = self.predict(self.z, t)
         data = self.data(self.z, prediction, t)
@@ -206,8 +208,8 @@ def check_times(grid: Sequence[Any], process: Any) -> list[Any]:
             raise GridError(msg)
     if times[0] > process.t_max * (1 + 1e-12) or times[-1] < 0:
         msg = (
-            f"the grid runs from {float(times[0]):.6g} to {float(times[-1]):.6g}, but the process lives on "
-            f"[0, {process.t_max:.6g}]; choose times inside."
+            f"the grid runs from {float(times[0]):.6g} to {float(times[-1]):.6g}, but the process "
+            f"lives on [0, {process.t_max:.6g}]; choose times inside."
         )
         raise GridError(msg)
     return times

@@ -2,8 +2,9 @@
 
 Boundary r is the moment after r rows. The values held there are the point the next row evaluates at
 (register 1) and whatever later rows still need. A backward sweep finds them: the values needed at
-boundary r + 1 are expanded through their definitions until only three things are left: values already known at
-boundary r (held), predictions young enough for the history, and draws made in row r.
+boundary r + 1 are expanded through their definitions until only three things are left: values
+already known at boundary r (held), predictions young enough for the history, and draws made in row
+r.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class _Sweep:
 
 
 def _chain(outer: Any, inner: Any) -> Any:
-    """outer times inner, either a scalar or a matrix."""
+    """Outer times inner, either a scalar or a matrix."""
     if isinstance(outer, np.ndarray):
         return _times(outer, inner)
     return outer * inner
@@ -119,7 +120,7 @@ class _Tables:
         b, m, rows = self.b, self.m, len(self.b.points)
         k = 1 + max(max(s.values()) for s in self.slots)
         terms = [t for u in self.sweep.updates for t in u] + self.sweep.prelude
-        exact = any(not isinstance(c, (int, float)) and _exact(c) for t in terms for c in t.values())
+        exact = any(_exact(c) for t in terms for c in t.values())
         dtype: Any = object if exact else np.float64
         p = self._predicted()
         draws = [self._columns(r, u) for r, u in enumerate(self.sweep.updates)]
@@ -189,7 +190,8 @@ class _Tables:
     def _columns(self, row: int, updates: list[Terms]) -> list[tuple[int, int]]:
         """(draw symbol, component) of every column of one row (-1: prelude), in order of creation.
 
-        A draw of an earlier row is a register here; a draw is made once, in the row its level names.
+        A draw of an earlier row is a register here; a draw is made once, in the row its level
+        names.
         """
         if not self.b.draw_of:
             return []
@@ -198,7 +200,7 @@ class _Tables:
         return [(s, c) for s in sorted(fresh) for c in range(self.m)]
 
     def _predicted(self) -> int:
-        """Predicted components p, from the first matrix block on a prediction (a scalar means m)."""
+        """Predicted components p, from the first matrix on a prediction (a scalar means m)."""
         for updates in self.sweep.updates:
             for update in updates:
                 for symbol, block in update.items():
@@ -222,9 +224,7 @@ class _Tables:
         for boundary, slots in enumerate(self.slots):
             for symbol, register in slots.items():
                 where.setdefault(symbol, (boundary, register))
-        return tuple(
-            Node(t, *where[symbol]) for symbol, t in self.b.nodes if symbol in where
-        )
+        return tuple(Node(t, *where[symbol]) for symbol, t in self.b.nodes if symbol in where)
 
 
 def _first(columns: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -233,7 +233,9 @@ def _first(columns: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _exact(block: Any) -> bool:
-    return block.dtype == object if isinstance(block, np.ndarray) else True
+    if isinstance(block, np.ndarray):
+        return block.dtype == object
+    return not isinstance(block, (int, float))
 
 
 def _put(view: np.ndarray, block: Any) -> None:

@@ -1,7 +1,7 @@
 """The Plan: a fixed-grid sampler as float64 tables, one row a network evaluation.
 
-With k registers of m components, p predicted components, K remembered predictions and L draws a row,
-row r does, on the register vector Z (k*m components, Z_1 the first m of them),
+With k registers of m components, p predicted components, K remembered predictions and L draws a
+row, row r does, on the register vector Z (k*m components, Z_1 the first m of them),
 
     e_r = model(Z_1, t[r])                                  converted to ``predicts``
     Z'  = move[r] Z + sum_{j<K} kick[r, ..., j] e_{r-j} + noise[r] xi_r
@@ -24,14 +24,15 @@ DRAW = np.dtype([("kind", "U16"), ("start", "f8"), ("end", "f8")])
 """What a draw is: its kind and its forward interval [start, end], start < end."""
 
 DRAW_KINDS = ("none", "iid", "increment", "area", "kernel", "kernel:data")
-"""``increment``: Brownian increment in t; ``kernel``: the process's own transition noise, a Brownian
-increment in the clock sigma^2/alpha^2; ``kernel:data``: the same in the clock alpha^2/sigma^2 (noise of
-data-prediction SDE methods); ``area``: space-time area; ``iid``: no path; ``none``: padding."""
+"""``increment``: Brownian increment in t; ``kernel``: the process's own transition noise, a
+Brownian increment in the clock sigma^2/alpha^2; ``kernel:data``: the same in the clock
+alpha^2/sigma^2 (noise of data-prediction SDE methods); ``area``: space-time area; ``iid``: no path;
+``none``: padding."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """Where the solution at a grid point is held: ``register`` (0 is Z_1) at ``boundary`` rows done."""
+    """Where a grid point's solution is held: ``register`` (0 is Z_1) after ``boundary`` rows."""
 
     time: float
     boundary: int
@@ -40,9 +41,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Response:
-    """The affine map from everything that goes in to the result: z = z0 + sum predictions e + sum noise xi.
+    """The affine map from everything that goes in to the result.
 
-    ``z0`` (m, m), ``predictions`` (R, m, p), ``noise`` (draws, m); draws in order: prelude, then by row.
+    z = z0 z(t_start) + sum predictions e + sum noise xi, with
+
+
+    ``z0`` (m, m), ``predictions`` (R, m, p), ``noise`` (draws, m); draws in order: prelude, then by
+    row.
     """
 
     z0: np.ndarray
@@ -189,12 +194,12 @@ class Plan:
         return [r for r, _ in found[:-1]]
 
     def _propagate(self, wanted: list[tuple[int, int]] | None = None) -> list[tuple[Response, int]]:
-        m, km, R, p = self.m, self.k * self.m, self.rows, self.p  # noqa: N806
+        m, km, R, p = self.m, self.k * self.m, self.rows, self.p
         columns = [(-1, j) for j in self.active_draws(-1)]
         columns += [(r, j) for r in range(R) for j in self.active_draws(r)]
         position = {c: m + R * p + i for i, c in enumerate(columns)}
         dtype = self.move.dtype
-        Z = np.zeros((km, m + R * p + len(columns)), dtype=dtype)  # noqa: N806
+        Z = np.zeros((km, m + R * p + len(columns)), dtype=dtype)
         Z[:, :m] = self.prelude_move
         for j in self.active_draws(-1):
             Z[:, position[-1, j]] = self.prelude_noise[:, j]
@@ -206,7 +211,7 @@ class Plan:
                     kept[boundary, register] = Z[register * m : (register + 1) * m].copy()
             if r == R:
                 break
-            Z = self.move[r] @ Z  # noqa: N806
+            Z = self.move[r] @ Z
             for j in range(min(self.history, r + 1)):
                 block = m + (r - j) * p
                 Z[:, block : block + p] += self.kick[r, :, :, j]
@@ -227,7 +232,7 @@ class Plan:
         """
         from sgmsolve.phi import cholesky
 
-        km, m = self.prelude_move.shape
+        km = self.prelude_move.shape[0]
         width = min(km, self.noise.shape[2])
         noise = np.zeros((self.rows, km, width))
         draws = np.zeros((self.rows, width), dtype=DRAW)
@@ -259,6 +264,7 @@ class Plan:
 
     def __repr__(self) -> str:
         return (
-            f"Plan({self.name!r}, process={self.process.get('process')}, rows={self.rows}, registers={self.k}, "
-            f"history={self.history}, t={self.t_start:.4g} -> {self.t_end:.4g})"
+            f"Plan({self.name!r}, process={self.process.get('process')}, rows={self.rows}, "
+            f"registers={self.k}, history={self.history}, "
+            f"t={self.t_start:.4g} -> {self.t_end:.4g})"
         )

@@ -5,8 +5,8 @@ Forward time throughout: at time t a sample is x(t) = alpha x0 + sigma eps with 
 
 from __future__ import annotations
 
+from sgmsolve.errors import TargetError as TargetError
 from sgmsolve.target.base import AbstractTarget as AbstractTarget
-from sgmsolve.target.base import TargetError as TargetError
 from sgmsolve.target.base import TargetModel as TargetModel
 from sgmsolve.target.covariance import AbstractCovariance as AbstractCovariance
 from sgmsolve.target.covariance import DenseCovariance as DenseCovariance

@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace, kind_of
-from sgmsolve.errors import AnalysisError, ModelError, SgmsolveError
+from sgmsolve.errors import AnalysisError, ModelError, TargetError
 from sgmsolve.model.base import check_kind
 from sgmsolve.process.base import AbstractProcess
-
-
-class TargetError(SgmsolveError, ValueError):
-    """A target with impossible parameters, or asked about arrays of another shape."""
 
 
 def host_array(value: Any, what: str) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sgmsolve.target.base import TargetError, host_array
+from sgmsolve.errors import TargetError
+from sgmsolve.target.base import host_array
 from sgmsolve.target.gaussian import AbstractGaussian
 from sgmsolve.target.transform import FourierTransform
 

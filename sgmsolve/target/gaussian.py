@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace
+from sgmsolve.errors import TargetError
 from sgmsolve.process.base import AbstractProcess
 from sgmsolve.target.base import (
     AbstractTarget,
-    TargetError,
     host_array,
     over_axes,
 )

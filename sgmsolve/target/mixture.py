@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace
-from sgmsolve.target.base import AbstractTarget, TargetError, by_batch, host_array
+from sgmsolve.errors import TargetError
+from sgmsolve.target.base import AbstractTarget, by_batch, host_array
 from sgmsolve.target.constants import Constants
 from sgmsolve.target.covariance import DenseCovariance, check_matrix_size
 from sgmsolve.target.gaussian import eigendecomposition

@@ -12,15 +12,17 @@ from sgmsolve.analysis.exact import error
 from sgmsolve.analysis.order_mixture import (
     classify_interval,
     coupled_slope,
-    cuts,
-    interpolate,
     measure_weak,
     measure_weak_builder,
+)
+from sgmsolve.analysis.order_problems import OrderProblem, problem
+from sgmsolve.analysis.quadrature import (
+    cuts,
+    interpolate,
+    observables,
     quadrature_error,
     without_memory,
 )
-from sgmsolve.analysis.order_mixture import test_functions as functions_of
-from sgmsolve.analysis.order_problems import OrderProblem, problem
 from sgmsolve.errors import AnalysisError
 from sgmsolve.methods.registry import find
 from sgmsolve.process import EDM
@@ -50,7 +52,7 @@ def test_quadrature_agrees_with_samples(name):
     rng, n = np.random.default_rng(1), 200_000
     z = P.target.sample(n, rng) + 2.0 * rng.standard_normal((n, 1))
     x = run_points(plan, P.target, P.process, z, lambda r, j: rng.standard_normal((n, 1)))[:, 0]
-    values = functions_of(x)
+    values = observables(x)
     exact = np.array(
         [
             0.6 * -0.8 + 0.4,

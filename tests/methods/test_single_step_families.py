@@ -5,6 +5,8 @@ Each oracle is a plain loop in the paper's variables; both see the same starts a
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import toy
@@ -31,7 +33,7 @@ def edm_noise(x: np.ndarray, sigma: float) -> np.ndarray:
 def test_edm_algorithm_1(name: str, fraction: float) -> None:
     got, _ = toy.solution(name, EDM(), EDM_GRID, X)
     x = X
-    for t, s in zip(EDM_GRID, EDM_GRID[1:], strict=False):
+    for t, s in itertools.pairwise(EDM_GRID):
         d = edm_noise(x, t)
         inner = t + fraction * (s - t)
         e = edm_noise(x + fraction * (s - t) * d, inner)
@@ -43,7 +45,7 @@ def test_edm_algorithm_2_with_churn() -> None:
     churn = {"s_churn": 1.2, "s_t_min": 0.2, "s_t_max": 3.0, "s_noise": 1.007}
     got, xi = toy.solution("edm-churn", EDM(), EDM_GRID, X, **churn)
     x, drawn = X, iter(xi)
-    for t, s in zip(EDM_GRID, EDM_GRID[1:], strict=False):
+    for t, s in itertools.pairwise(EDM_GRID):
         gamma = min(1.2 / 4, np.sqrt(2) - 1) if 0.2 <= t <= 3.0 else 0.0
         t_hat = (1 + gamma) * t
         if gamma:
@@ -65,7 +67,7 @@ def test_restart_goes_up_by_exact_noise_and_down_by_heun() -> None:
     got, xi = toy.solution("restart", EDM(), EDM_GRID, X, rho_low=0.3, rho_high=2.2, times=2)
 
     def heun(x: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        for t, s in zip(nodes, nodes[1:], strict=False):
+        for t, s in itertools.pairwise(nodes):
             d = edm_noise(x, t)
             x = x + (s - t) * (d + edm_noise(x + (s - t) * d, s)) / 2
         return x
@@ -100,7 +102,7 @@ def test_ddim_noise_and_data_forms_agree_with_the_posterior(process: object, eta
     got, xi = toy.solution("ddim", process, grid, X, eta=eta)
     other, _ = toy.solution("ddim-data", process, grid, X, eta=eta)
     x = X
-    for i, (t, s) in enumerate(zip(grid, grid[1:], strict=False)):
+    for i, (t, s) in enumerate(itertools.pairwise(grid)):
         a_t, s_t, a_s, s_s = process.alpha(t), process.sigma(t), process.alpha(s), process.sigma(s)  # type: ignore[attr-defined]
         var = eta**2 * s_s**2 / s_t**2 * (s_t**2 - (a_t / a_s) ** 2 * s_s**2)
         eps, x0 = toy.noise(x, a_t, s_t), toy.data(x, a_t, s_t)
@@ -131,7 +133,7 @@ def test_euler_maruyama_and_probability_flow_by_hand() -> None:
     for name, eta in (("em", 1.0), ("pf-euler", 0.0), ("em", 0.5)):
         got, xi = toy.solution(name, process, VP_GRID, X, eta=eta)
         x = X
-        for i, (t, s) in enumerate(zip(VP_GRID, VP_GRID[1:], strict=False)):
+        for i, (t, s) in enumerate(itertools.pairwise(VP_GRID)):
             h, beta = t - s, 0.1 + t * 19.9
             score = -toy.noise(x, process.alpha(t), process.sigma(t)) / process.sigma(t)
             x = x + h * (beta / 2 * x + (1 + eta**2) / 2 * beta * score)
@@ -177,7 +179,7 @@ def test_dpm_solver_2_and_3_as_in_the_paper() -> None:
         return toy.noise(x, al(t), si(t))
 
     x2 = x3 = X
-    for t, s in zip(VP_GRID, VP_GRID[1:], strict=False):
+    for t, s in itertools.pairwise(VP_GRID):
         h = lam(s) - lam(t)
         mid = process.time_of_lam(lam(t) + h / 2)
         u = al(mid) / al(t) * x2 - si(mid) * np.expm1(h / 2) * eps(x2, t)
@@ -200,7 +202,7 @@ def test_dpm2_ancestral_and_2s_ancestral_as_in_k_diffusion() -> None:
     got, xi = toy.solution("dpm2-ancestral", EDM(), grid, X)
     other, xi_2s = toy.solution("dpm++2s-ancestral", EDM(), grid, X)
     x = y = X
-    for i, (t, s) in enumerate(zip(grid, grid[1:], strict=False)):
+    for i, (t, s) in enumerate(itertools.pairwise(grid)):
         up = np.sqrt(s**2 * (t**2 - s**2) / t**2)
         down = np.sqrt(s**2 - up**2)
         mid = np.sqrt(t * down)
@@ -221,7 +223,7 @@ def test_dpmpp_sde_by_hand() -> None:
         up = np.sqrt(s**2 * (t**2 - s**2) / t**2)
         return np.sqrt(s**2 - up**2), up
 
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         mid = np.sqrt(t * s)
         xi_1, xi_2 = next(draws), next(draws)
         d0 = toy.data(x, 1.0, t)
@@ -246,7 +248,8 @@ def test_sde_single_step_noise_is_one_path(name: str) -> None:
     points = [plan.t[r] for r in range(plan.rows)] + [s]
     got, _ = toy.solution(name, process, [t, s], X)
     assert np.isfinite(got).all()
-    # rows r and q of the path: cov = sigma_r sigma_q e^{-(lam_r + lam_q)} (e^{2 lam_min} - e^{2 lam_t})
+    # rows r and q of the path: cov = sigma_r sigma_q e^{-(lam_r + lam_q)} (e^{2 lam_min} - e^{2
+    # lam_t})
     noises = _stage_noises(plan)
     for i, a in enumerate(points):
         for j, b in enumerate(points):
@@ -259,10 +262,10 @@ def test_sde_single_step_noise_is_one_path(name: str) -> None:
 def _stage_noises(plan: object) -> list[np.ndarray]:
     """Response of Z_1 at every boundary to all draws, predictions set to zero."""
     columns = [(r, j) for r in range(plan.rows) for j in plan.active_draws(r)]  # type: ignore[attr-defined]
-    Z = np.zeros((plan.k, len(columns)))  # type: ignore[attr-defined]  # noqa: N806
+    Z = np.zeros((plan.k, len(columns)))  # type: ignore[attr-defined]
     out = [Z[0].copy()]
     for r in range(plan.rows):  # type: ignore[attr-defined]
-        Z = plan.move[r] @ Z  # type: ignore[attr-defined]  # noqa: N806
+        Z = plan.move[r] @ Z  # type: ignore[attr-defined]
         for n, (row, j) in enumerate(columns):
             if row == r:
                 Z[:, n] += plan.noise[r, :, j]  # type: ignore[attr-defined]

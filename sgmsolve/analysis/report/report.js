@@ -51,7 +51,7 @@
       yaxis: { ...axis, dtick: spanOf(errors) > 12 ? 2 : 1, exponentformat: "power", showexponent: "all" },
       shapes: near ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: spec.floor, y1: spec.floor,
         line: { color: colour("--soft"), width: 1.3, dash: "dash" } }] : [],
-      annotations: near ? [{ xref: "paper", x: 1, xanchor: "right", y: Math.log10(spec.floor), yanchor: "top",
+      annotations: near ? [{ xref: "paper", x: 0.01, xanchor: "left", y: Math.log10(spec.floor), yanchor: "top",
         text: spec.title.startsWith("Endpoint") ? "reference's own error" : "two exact sets",
         showarrow: false, font: { size: 12 } }] : [],
     };
