@@ -144,12 +144,16 @@ def array_namespace(*arrays: Any) -> Any:
         msg = f"arrays of {' and '.join(sorted(kinds))} were mixed; convert them to one library."
         raise BackendError(msg)
     if kinds == {"torch"}:
-        import array_api_compat.torch as namespace
-    elif kinds == {"jax"}:
-        import jax.numpy as namespace
-    else:
-        import array_api_compat.numpy as namespace
-    return namespace
+        import array_api_compat.torch
+
+        return array_api_compat.torch
+    if kinds == {"jax"}:
+        import jax.numpy
+
+        return jax.numpy
+    import array_api_compat.numpy
+
+    return array_api_compat.numpy
 
 
 def kind_of(x: Any) -> str:

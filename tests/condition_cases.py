@@ -23,9 +23,6 @@ ANCESTRAL = {
     "euler-churn",
     "restart",
 }
-# Stages meet the conditions, but the quadrature of the last stage alone is exact to a lower degree.
-EXACT_DEGREE = {"dpm-solver-3": 2, "dpm++3s": 2, "exp-rk4": 3, "exp-rk4s5": 3, "sde-dpm++3s": 2}
-EXACT_DEGREE |= {f"{name}-noise": d for name, d in EXACT_DEGREE.items() if name.startswith("exp")}
 # Uniform-grid weights on any grid, by design: their claim is for smooth images of uniform grids.
 UNIFORM = {"pndm", "ipndm-2", "ipndm-3", "ipndm-4"}
 # Steps at the end that are of lower order by design: 3k + 1 or 3k + 2 evaluations.

@@ -97,7 +97,7 @@ def test_refusals_name_what_is_near(tmp_path: Path, capsys: pytest.CaptureFixtur
         "heun": ("methods", "huen"),
         "digits": ("problems", "digit"),
         "ring": ("compare", "rign", "--out", out),
-        "dpm++2m": ("compare", "ring", "--methods", "dpm++2n", "--out", out),
+        "ancestral": ("compare", "ring", "--methods", "ddim,ancestrall", "--out", out),
         "eta": ("plan", "ddim", "--option", "etta=1"),
         "--steps": ("plan", "ddim", "--step=5"),
         "karras": ("plan", "ddim", "--grid", "karas"),

@@ -1,4 +1,4 @@
-"""Expectations of a plan's result on a 1-D mixture by transition-density quadrature, without sampling.
+"""Expectations of a plan's result on a 1-D mixture by transition-density quadrature, no sampling.
 
 For a plan whose steps remember each other through one number only (every one-step method, however
 many stages), u_r(x) = E[phi(result) | x at boundary r] is carried backwards:

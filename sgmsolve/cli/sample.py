@@ -104,7 +104,7 @@ def sample(
         check_new_file(picture, "name another file or remove it.")
     shards = Shards(out, settings, resume=resume)
     made = run(shards, plan, found, seed)
-    if picture is not None and grid is not None:
+    if picture is not None and grid is not None and not picture.exists():
         write_picture(out, picture, found, grid)
     summary = {**settings, "out": str(out), "png": str(picture) if picture else None, "made": made}
     if as_json:

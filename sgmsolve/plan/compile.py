@@ -42,7 +42,8 @@ class _Sweep:
 
     def _expand(self, terms: Terms, row: int, held: list[int]) -> Terms:
         """Express terms by what is available in ``row``; values known before it join ``held``."""
-        b, out = self.b, {}
+        b = self.b
+        out: Terms = {}
         stack = list(terms.items())
         while stack:
             symbol, block = stack.pop()

@@ -16,7 +16,6 @@ import pytest
 from condition_cases import (
     CASES,
     CORRECTED,
-    EXACT_DEGREE,
     GRID,
     HS,
     TAIL,
@@ -76,7 +75,7 @@ def test_local_defects_fall_as_claimed(case: Case) -> None:
 
 @each_exact
 def test_exact_weights_integrate_polynomials_exactly(case: Case) -> None:
-    degree = EXACT_DEGREE.get(case.name, case.bulk)
+    degree = case.bulk
     if case.id.startswith(CORRECTED):
         degree -= 1  # between predicted states; the corrector's own degree is tested by the slopes
     startup, tail = case.startup, TAIL.get(case.name, 0)
