@@ -99,18 +99,17 @@ def run_task(task: Task) -> list[OrderRow]:
 
 
 def verdict(rows: Sequence[OrderRow]) -> Verdict:
-    """Fail for a ``wrong`` row, or a configuration measured on the mixture without an ``ok``."""
+    """Fail for a ``wrong`` row, or a method and start on the mixture without an ``ok``."""
     reasons = []
     mixture = defaultdict(list)
     for row in rows:
-        where = f"{row.method} ({row.kind}, start={row.start}, weights={row.weights})"
+        where = f"{row.method} ({row.kind}, start={row.start}"
         if row.problem == "mixture":
-            mixture[where].append(row.status)
+            mixture[where + ")"].append(row.status)
         if row.status == "wrong":
             reasons.append(
-                f"{where} has order {row.measured:.2f} on {row.problem}, {row.interval}, but "
-                f"claims "
-                f"{row.claimed:g}."
+                f"{where}, weights={row.weights}) has order {row.measured:.2f} on {row.problem}, "
+                f"{row.interval}, but claims {row.claimed:g}."
             )
     for where, statuses in mixture.items():
         if "ok" not in statuses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,8 @@ from sgmsolve.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sgmsolve.methods.registry import Method
 
 
@@ -83,7 +86,15 @@ def _show(method: Method) -> None:
     }
     for name, text in facts.items():
         if text:
-            out.print(f"  {name:<14}{escape(text)}")
+            _fact(out, name, text)
+
+
+def _fact(out: Console, name: str, text: str) -> None:
+    """A label and its text, wrapped under itself."""
+    indent = " " * 18
+    head = f"  {name:<16}"
+    lines = textwrap.wrap(text, min(out.width, 100), initial_indent=head, subsequent_indent=indent)
+    out.print("\n".join(lines), markup=False)
 
 
 @click.command(short_help="List the problems, or show one.")
@@ -108,8 +119,8 @@ def problems(names: tuple[str, ...], as_json: bool) -> None:
         for p in found:
             out.print(f"[bold]{p.name}[/bold]  {p.title}")
             for name, text in problem_record(p)["facts"].items():
-                out.print(f"  {name:<18}{text}", markup=False)
-            out.print(f"  {p.shows}", markup=False)
+                _fact(out, name, text)
+            _fact(out, "What it shows", p.shows)
         return
     table = new_table(f"{len(found)} problems", ["problem", "title", "shape", "process", "errors"])
     for p in found:

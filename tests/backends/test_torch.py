@@ -95,6 +95,7 @@ def test_compiles_in_one_graph(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # raised inside torch
 def test_compiles_with_inductor() -> None:
     torch.compiler.reset()
     model = Linear()
