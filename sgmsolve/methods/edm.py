@@ -134,7 +134,7 @@ def edm_churn(
     if s_churn < 0 or s_noise < 0:
         msg = f"s_churn = {s_churn} and s_noise = {s_noise} were given, but both are at least 0."
         raise MethodError(msg)
-    b = PlanBuilder(process, grid, predicts="noise", denoise=denoise, draws="kernel")
+    b = PlanBuilder(process, grid, predicts="noise", denoise=denoise)
     gamma = min(s_churn / (len(b.times) - 1), CHURN_LIMIT)
     for t, s in b.steps():
         x, t_hat = b.z, t
@@ -145,7 +145,10 @@ def edm_churn(
 
 
 def _churn(b: PlanBuilder, x: Affine, t: Any, gamma: float, s_noise: float) -> tuple[Affine, Any]:
-    """Exact forward noise from t up to t_hat (scaled by s_noise), and t_hat."""
+    """Exact forward noise from t up to t_hat (scaled by s_noise), and t_hat.
+
+    The noise is fresh (iid): intervals [t, t_hat] of neighbouring steps may overlap.
+    """
     process = b.process
     t_hat = process.time_of_rho((1 + gamma) * process.rho(t))
     if t_hat > process.t_limit:
@@ -154,4 +157,4 @@ def _churn(b: PlanBuilder, x: Affine, t: Any, gamma: float, s_noise: float) -> t
         return x, t
     psi = process.alpha_ratio(t, t_hat)
     std = ops(t).sqrt(process.transition_variance(t, t_hat))
-    return psi * x + s_noise * std * b.xi(t, t_hat), t_hat
+    return b.let(psi * x + (s_noise * std) * b.xi(t, t_hat)), t_hat

@@ -47,7 +47,7 @@ def restart(
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         msg = f"times = {times!r} was given, but restarts are counted: 0, 1, 2, ..."
         raise MethodError(msg)
-    b = PlanBuilder(process, grid, predicts="noise", denoise=denoise, draws="kernel")
+    b = PlanBuilder(process, grid, predicts="noise", denoise=denoise)
     nodes = [t for t in b.times if not (process.has_no_noise(t) or process.has_no_signal(t))]
     low = _nearest(process, nodes, rho_low)
     high = _nearest(process, nodes, rho_high)
