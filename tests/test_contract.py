@@ -23,7 +23,7 @@ ALLOWED = {
     "plan": {"phi"},
     "methods": {"plan", "process", "grid", "phi"},
     "backends": {"plan"},
-    "sampling": {"process", "grid", "model", "plan", "methods", "backends"},
+    "sampling": {"process", "phi", "grid", "model", "plan", "methods", "backends"},
     "analysis": {
         *("process", "grid", "phi", "model", "target", "plan", "methods", "backends"),
         *("sampling", "problems"),

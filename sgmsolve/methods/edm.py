@@ -157,4 +157,4 @@ def _churn(b: PlanBuilder, x: Affine, t: Any, gamma: float, s_noise: float) -> t
         return x, t
     psi = process.alpha_ratio(t, t_hat)
     std = ops(t).sqrt(process.transition_variance(t, t_hat))
-    return b.let(psi * x + (s_noise * std) * b.xi(t, t_hat)), t_hat
+    return psi * x + (s_noise * std) * b.xi(t, t_hat), t_hat

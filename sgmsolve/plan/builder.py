@@ -112,10 +112,6 @@ class PlanBuilder:
         self.nodes.append((symbol, self.time))
         self.z = Affine({symbol: 1})
 
-    def let(self, state: Affine) -> Affine:
-        """Give an expression a name: what is used twice is then held once."""
-        return Affine({self._name(state): 1})
-
     def xi(self, start: Any = None, end: Any = None, kind: str | None = None) -> Affine:
         """A fresh standard normal draw for forward times [start, end] (default: the step's)."""
         low = self._interval[0] if start is None else start
