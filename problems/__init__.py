@@ -2,7 +2,7 @@
 
 from sgmsolve.problems import find
 ring = find("ring")
-ring.target, ring.process, ring.times(20), ring.marginal(1000, ring.t_end, seed=0)
+ring.target, ring.process, ring.grid_arguments, ring.marginal(1000, ring.t_end, seed=0)
 """
 
 from __future__ import annotations

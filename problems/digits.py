@@ -49,7 +49,7 @@ PROBLEM = Problem(
     t_end=0.002,
     grid="karras",
     starts=128,
-    view=View("image", -1.0, 1.0, real="real digits", count=40),
+    view=View("image", -1.0, 1.0, real="real digits, smoothed", count=40),
     facts={
         "Target": f"1797 pictures, each a Gaussian of width {BANDWIDTH}",
         "Dimension": "64 (8 × 8)",

@@ -1,8 +1,8 @@
 """Numerical SDE and ODE solvers for score-based generative models.
 
-    solution = sgmsolve.sample(process, model, method="dpm++2m", steps=20, shape=(3, 32, 32),
-    batch=16) plan = sgmsolve.build_plan(process, "heun", nfe=20) solution = sgmsolve.solve(plan,
-    model, z)
+    solution = sgmsolve.sample(process, model, method="dpm++2m", steps=20, shape=(2,))
+    plan = sgmsolve.build_plan(process, "heun", nfe=20)
+    solution = sgmsolve.solve(plan, model, z)
 
 Importing this loads numpy, but neither torch nor jax nor scipy: those come with their first array.
 Methods and targets are loaded when they are first asked for.
@@ -29,9 +29,12 @@ from sgmsolve.errors import SolveError as SolveError
 from sgmsolve.errors import Status as Status
 from sgmsolve.plan import Plan as Plan
 from sgmsolve.plan import PlanBuilder as PlanBuilder
+from sgmsolve.process import CLD as CLD
 from sgmsolve.process import EDM as EDM
+from sgmsolve.process import PSLD as PSLD
 from sgmsolve.process import VE as VE
 from sgmsolve.process import VP as VP
+from sgmsolve.process import AugmentedProcess as AugmentedProcess
 from sgmsolve.process import Flow as Flow
 from sgmsolve.process import SubVP as SubVP
 
@@ -68,6 +71,40 @@ _PARTS = (
     "process",
     "target",
 )
+
+
+# Without this, `from sgmsolve import *` would leave out what is loaded later. Submodules stay out.
+__all__ = [
+    "EDM",
+    "VE",
+    "VP",
+    "CountCalls",
+    "Empirical",
+    "Flow",
+    "ForbiddenNoise",
+    "Gaussian",
+    "GaussianField",
+    "GaussianMixture",
+    "KeyedNoise",
+    "PathNoise",
+    "Plan",
+    "PlanBuilder",
+    "ReplayNoise",
+    "SgmsolveError",
+    "Solution",
+    "SolveError",
+    "State",
+    "Status",
+    "Step",
+    "SubVP",
+    "as_model",
+    "build_plan",
+    "errors",
+    "grid",
+    "sample",
+    "solve",
+    "steps",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,8 @@ def phi(k: int, z: Any) -> Any:
     ``z`` is a float, an mpmath number or a numpy array of either; so is the result.
     Raises: ValueError for a negative order.
     """
+    if type(z) is float and k >= 0:  # the hot path of plan building
+        return _phi(k, z)
     if k < 0:
         msg = f"phi functions have order k >= 0, but k = {k} was given."
         raise ValueError(msg)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from sgmsolve import grid as grids
-from sgmsolve._array import kind_of
-from sgmsolve.backends.noise import START_ROW, KeyedNoise, make_noise
+from sgmsolve.backends.noise import START_ROW, KeyedNoise
+from sgmsolve.backends.place import empty_state
 from sgmsolve.backends.solve import solve
 from sgmsolve.backends.state import Solution
-from sgmsolve.errors import BackendError, MethodError, unknown
+from sgmsolve.errors import GridError, MethodError, ProcessError
 from sgmsolve.methods.registry import Method, find
 from sgmsolve.phi import cholesky
 from sgmsolve.plan import Plan
 from sgmsolve.process.base import AbstractProcess
-
-BACKENDS = ("numpy", "torch", "jax")
 
 
 def build_plan(
@@ -53,10 +50,13 @@ def build_plan(
         MethodError: unknown method or option, neither or both of steps and nfe, a budget that is
             too small; GridError: an impossible grid.
     """
-    record = find(method) if isinstance(method, str) else method
+    record = _record(process, method)
     if denoise:
         options["denoise"] = True
     times = grids.default_grid(process) if grid is None else grid
+    if grid_options is not None and not isinstance(grid_options, Mapping):
+        msg = f"grid_options = {grid_options!r}, expected names and values; pass {{'rho': 5}}, say."
+        raise GridError(msg)
     more = dict(grid_options or {})
 
     def build(count: int | None) -> Plan:
@@ -74,6 +74,23 @@ def build_plan(
         msg = f"nfe = {nfe} was given with a grid of fixed times; leave nfe out."
         raise MethodError(msg)
     return _spend(build, _budget(nfe), record)
+
+
+def _record(process: Any, method: Any) -> Method:
+    """The method's record, once both arguments are what they should be."""
+    if not isinstance(process, AbstractProcess):
+        given = process.__name__ if isinstance(process, type) else type(process).__name__
+        msg = f"process is {given}, expected a forward process; pass sgmsolve.VP(), say."
+        raise ProcessError(msg)
+    if isinstance(method, Method):
+        return method
+    if not isinstance(method, str):
+        msg = (
+            f"method is a {type(method).__name__}, expected a name such as 'ddim' or a Method "
+            "record; `sgmsolve methods` lists the names."
+        )
+        raise MethodError(msg)
+    return find(method)
 
 
 def _budget(nfe: Any) -> int:
@@ -165,18 +182,14 @@ def sample(
         denoise=denoise,
         **options,
     )
-    model_like = _empty((batch, *shape), backend, dtype, device, like, model)
-    z = start(
-        process, plan.t_start, model_like, seed=seed, indices=indices, keying=keying, noise=noise
-    )
+    given = empty_state(shape, batch, backend, dtype, device, like, model)
+    keyed: dict[str, Any] = {"noise": noise, "seed": seed, "indices": indices, "keying": keying}
+    z = start(process, plan.t_start, given, **keyed)
     return solve(
         plan,
         model,
         z,
-        noise=noise,
-        seed=seed,
-        indices=indices,
-        keying=keying,
+        **keyed,
         between=between,
         callback=callback,
         progress=progress,
@@ -198,13 +211,14 @@ def start(
     """The state at forward time ``t`` >> 0: m arrays shaped like ``like`` with law N(0, Sigma I).
 
     Sigma is ``process.prior()`` at ``t_max``, else ``process.covariance(t)``. Keyed by (seed,
-    sample index).
+    sample index); ``noise`` that is itself keyed (KeyedNoise, PathNoise) brings its own seed and
+    indices, any other source says nothing about the start.
     """
-    philox = isinstance(noise, str)
-    source = make_noise(noise if philox else None, seed, indices, keying)
-    draw = source.bind(None, (like,)) if isinstance(source, KeyedNoise) else None
-    if draw is None:  # make_noise returns nothing else for these arguments
-        raise BackendError(unknown("noise", str(noise), ("philox",)))
+    source = noise if isinstance(noise, KeyedNoise) else getattr(noise, "keyed", None)
+    if not isinstance(source, KeyedNoise):
+        name = noise if isinstance(noise, str) else None
+        source = KeyedNoise(seed, indices, keying=keying, generator=name or "native")
+    draw = source.bind(None, (like,))
     at_end = t == float(process.t_max)
     covariance = process.prior() if at_end else np.asarray(process.covariance(t), np.float64)
     factor = np.asarray(cholesky(covariance), dtype=np.float64)
@@ -213,52 +227,3 @@ def start(
         sum((float(factor[i, j]) * xi[j] for j in range(i + 1) if factor[i, j]), 0 * xi[i])
         for i in range(process.m)
     )
-
-
-def _empty(
-    shape: tuple[int, ...], backend: str | None, dtype: Any, device: Any, like: Any, model: Any
-) -> Any:
-    """An array of the wanted library, dtype and device; only these and its shape are read."""
-    if like is not None:
-        kind = kind_of(like)
-        if backend not in (None, kind):
-            msg = f"backend = {backend!r}, but like is a {kind} array; give one of the two."
-            raise BackendError(msg)
-        backend, dtype = kind, like.dtype if dtype is None else dtype
-        device = like.device if device is None and kind == "torch" else device
-    elif backend in (None, "torch"):
-        weights = _torch_weights(model)
-        if weights is not None:
-            backend = "torch"
-            dtype = weights.dtype if dtype is None else dtype
-            device = weights.device if device is None else device
-    backend = backend or "numpy"
-    if backend not in BACKENDS:
-        raise BackendError(unknown("backend", backend, BACKENDS))
-    if backend == "torch":
-        import torch
-
-        return torch.empty(shape, dtype=dtype, device=device)
-    if backend == "jax":
-        import jax.numpy as jnp
-
-        return jnp.zeros(shape, dtype=dtype, device=device)
-    if device is not None:
-        msg = (
-            f"device = {device!r} was given, but numpy has no devices; pass backend='torch' or "
-            "'jax'."
-        )
-        raise BackendError(msg)
-    return np.empty(shape, dtype=dtype or np.float64)
-
-
-def _torch_weights(model: Any) -> Any:
-    """First floating parameter of the torch module that a model wraps, if any."""
-    torch = sys.modules.get("torch")
-    for _ in range(16):
-        if torch is None or model is None:
-            return None
-        if isinstance(model, torch.nn.Module):
-            return next((p for p in model.parameters() if p.is_floating_point()), None)
-        model = getattr(model, "net", None) or getattr(model, "model", None)
-    return None

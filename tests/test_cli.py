@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -88,6 +89,30 @@ def test_order_reports_rows_and_fails_on_a_wrong_claim(
     capsys.readouterr()
     assert main(["order", "ddim", "--jobs", "1"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_order_table_fits_100_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The widest row there can be, on one line."""
+    row = order_suite.run_task(order_suite.tasks(find("ddim"), ("edm-start",))[0])[0]
+    wide = {"interval": "edm-working", "status": "superconvergent", "measured": 2.0}
+    wide["slopes"] = [2.01, 2.02, 2.03]
+    made = dataclasses.replace(row, **wide)
+    monkeypatch.setattr(order_suite, "measure_all", lambda *_, **__: [made])
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = succeed(capsys, "order", "ddim").splitlines()
+    assert any("superconvergent" in ln and "2.01 2.02 2.03" in ln for ln in lines)
+
+
+def test_plan_starts_where_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where alpha(t_max) = 0 the refusal's advice can be followed."""
+    words = ("plan", "heun", "--process", "flow", "--steps", 3)
+    assert "t <= 0.999" in refuse(capsys, *words)
+    ends = ("--t-max", 0.999, "--t-min", 0.01, "--json")
+    rows = json.loads(succeed(capsys, *words, *ends))["rows"]
+    assert rows[1]["t"] == 0.999
+    assert "lies outside" in refuse(capsys, *words, "--t-max", "nan")
 
 
 def test_refusals_name_what_is_near(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import refuse, succeed
+from sgmsolve.problems import digits
 
 import sgmsolve
 from sgmsolve.cli import main
@@ -103,3 +105,35 @@ def test_killed_sample_resumes_to_identical_bytes(tmp_path: Path) -> None:
     assert main([*words, "--out", str(killed), "--resume"]) == 0
     assert main([*words, "--out", str(whole)]) == 0
     assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_what_is_missing_is_said_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """scikit-learn for digits, pillow for a picture, space for the file."""
+    out = tmp_path / "a.npz"
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda n: None if n == "PIL" else real(n))
+    assert "pillow" in refuse(capsys, "sample", "ring", "--out", out, "--png", "2x2")
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(digits, "PROBLEM", digits.PROBLEM.replace())
+    assert "scikit-learn" in refuse(capsys, "sample", "digits", "--out", out)
+    assert "GB free" in refuse(capsys, "sample", "field", "--n", 10**9, "--out", out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_file_is_not_resumed_with_other_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sample", "ring", "--steps", 2, "--out", tmp_path / "a.npz")
+    succeed(capsys, *words, "--n", 3)
+    assert "same arguments" in refuse(capsys, *words, "--n", 4, "--resume")
+
+
+def test_a_picture_of_points_shows_the_first_samples_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sample", "ring", "--steps", 2, "--png", "1x2")
+    succeed(capsys, *words, "--n", 2, "--out", tmp_path / "two.npz")
+    succeed(capsys, *words, "--n", 90, "--out", tmp_path / "many.npz")
+    assert (tmp_path / "two.png").read_bytes() == (tmp_path / "many.png").read_bytes()

@@ -16,7 +16,7 @@ from scipy import stats
 import sgmsolve
 from sgmsolve import EDM, VP, Gaussian, as_model, build_plan, sample
 from sgmsolve.backends.noise import SMALL
-from sgmsolve.errors import BackendError, GridError, MethodError
+from sgmsolve.errors import BackendError, GridError, MethodError, ProcessError
 from sgmsolve.methods.registry import all_methods
 from sgmsolve.sampling import start
 
@@ -186,3 +186,66 @@ def test_importing_loads_no_array_library() -> None:
         assert getattr(sgmsolve, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'sampel'"):
         sgmsolve.sampel  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"dtype": int}, "expected a real floating type"),
+        ({"dtype": "flaot"}, "dtype = 'flaot'"),
+        ({"dtype": torch.int32, "backend": "torch"}, "expected a real floating type"),
+        ({"dtype": "int32", "backend": "jax"}, "expected a real floating type"),
+        ({"batch": -1}, "batch holds the size -1"),
+        ({"batch": 2.5}, "batch holds the size 2.5"),
+        ({"shape": 3}, "shape = 3"),
+        ({"shape": (3.0,)}, "shape holds the size 3.0"),
+        ({"backend": "torch", "device": "gpu0"}, "torch made no state on device = 'gpu0'"),
+        ({"backend": "jax", "device": "gpu0"}, "jax made no state on device = 'gpu0'"),
+        ({"like": [0.0]}, "like is a list"),
+    ],
+)
+def test_states_that_cannot_be_are_sentences(options: Any, sentence: str) -> None:
+    """An integer dtype above all: it would silently cut the start's normals to whole numbers."""
+    with pytest.raises(BackendError, match=sentence):
+        sample(PROCESS, Smooth(), **{"shape": (3,), "steps": 2, "batch": 2, **options})
+
+
+def test_dtypes_by_name() -> None:
+    call = {"shape": (3,), "steps": 2, "batch": 2}
+    for dtype in ("bfloat16", np.float16, torch.float64):
+        found = sample(PROCESS, Smooth(), backend="torch", dtype=dtype, **call).x.dtype
+        assert str(found).removeprefix("torch.") in str(dtype)
+
+
+def test_other_arguments_of_the_wrong_type_are_sentences() -> None:
+    with pytest.raises(ProcessError, match=r"process is VP, expected .*VP\(\)"):
+        build_plan(VP, "ddim", steps=3)  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match="method is a int"):
+        build_plan(PROCESS, 3, steps=3)  # type: ignore[arg-type]
+    with pytest.raises(GridError, match="grid_options = "):
+        build_plan(PROCESS, "ddim", steps=3, grid_options=[1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("keying", ["sample", "shard"])
+def test_a_batch_of_none(backend: str, keying: str) -> None:
+    """Also with noise: an empty shard of a job is an empty result, not an error."""
+    call = {"shape": (3,), "steps": 2, "method": "ancestral", "backend": backend}
+    assert sample(PROCESS, Smooth(), batch=0, keying=keying, **call).x.shape == (0, 3)
+
+
+def test_keyed_noise_brings_its_own_start() -> None:
+    """A source that is keyed fixes the start too, with its own seed and indices."""
+    call = {"shape": (3,), "steps": 2, "method": "ancestral", "batch": 2}
+    noise = sgmsolve.KeyedNoise(7, [4, 1])
+    expected = sample(PROCESS, Smooth(), seed=7, indices=[4, 1], **call).x
+    assert (sample(PROCESS, Smooth(), noise=noise, **call).x == expected).all()
+    paths = [build_plan(PROCESS, "ancestral", steps=2)]
+    path = sgmsolve.PathNoise(paths, PROCESS, seed=7, indices=[4, 1])
+    drawn = start(PROCESS, 1.0, np.zeros((2, 3)), noise=path)[0]
+    assert (drawn == start(PROCESS, 1.0, np.zeros((2, 3)), seed=7, indices=[4, 1])[0]).all()
+
+
+def test_everything_public_can_be_imported_by_star() -> None:
+    code = "from sgmsolve import *; sample, build_plan, as_model, Gaussian, solve, VP, errors"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -24,6 +24,8 @@ from sgmsolve.plan import Plan
 STARTS = ("exact", "prior")
 CHUNK = 2_000_000
 """Gains computed at once, rows times modes: 16 MB each."""
+FEW = 8
+"""Up to so many modes all rows are composed by batched products instead of one after another."""
 
 
 def output_moments(
@@ -48,6 +50,9 @@ def output_moments(
     check(plan, target, process)
     law = _start(plan, target, process, start)
     mean, cov = _prelude(plan, law)
+    if plan.m == plan.p == 1 and mean.shape[1] <= FEW:
+        mean, cov = _composed(plan, target, process, mean, cov)
+        return Moments(mean[:1], cov[:1, :1], law.multiplicity)
     matrices, noises = row_matrices(plan), noise_covariances(plan)
     chunk = max(1, CHUNK // mean.shape[1])
     for first in range(0, plan.rows, chunk):
@@ -192,6 +197,51 @@ def noise_covariances(plan: Plan) -> np.ndarray:
     out = np.zeros((plan.rows, size, size, 1))
     out[:, :width, :width, 0] = plan.noise @ np.swapaxes(plan.noise, 1, 2)
     return out
+
+
+def mode_maps(plan: Plan, target: Any, process: Any) -> np.ndarray:
+    """Per row and mode the matrix (R, M, n + 1, n + 1) on (registers, history, 1), m = p = 1.
+
+    The prediction, gain Z_1 + offset, is put in.
+    """
+    gain, offset = predictions(target, process, plan.predicts, plan.t)
+    rows = row_matrices(plan)
+    size, modes = rows.shape[1], gain.shape[-1]
+    maps = np.zeros((plan.rows, modes, size + 1, size + 1))
+    maps[:, :, :size, :size] = rows[:, None, :, :size]
+    maps[:, :, :size, 0] += rows[:, None, :, size] * gain[:, 0, 0, :, None]
+    maps[:, :, :size, size] = rows[:, None, :, size] * offset[:, 0, :, None]
+    maps[:, :, size, size] = 1
+    return maps
+
+
+def compose(maps: np.ndarray, noises: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
+    """The map and the noise covariance of all rows one after another, in log2(rows) products.
+
+    (B, Q) after (A, P) is (B A, B P B^T + Q). Shapes (R, M, n, n), the first axis removed.
+    """
+    while len(maps) > 1:
+        even = len(maps) // 2 * 2
+        later = maps[1:even:2]
+        if noises is not None:
+            carried = later @ noises[0:even:2] @ np.swapaxes(later, -1, -2)
+            noises = np.concatenate([carried + noises[1:even:2], noises[even:]])
+        maps = np.concatenate([later @ maps[0:even:2], maps[even:]])
+    return maps[0], None if noises is None else noises[0]
+
+
+def _composed(
+    plan: Plan, target: Any, process: Any, mean: np.ndarray, cov: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n, M) and covariance (n, n, M) after all rows."""
+    maps, n = mode_maps(plan, target, process), len(mean)
+    noises = np.zeros_like(maps)
+    noises[:, :, :n, :n] = np.moveaxis(noise_covariances(plan), -1, 1)
+    move, noise = compose(maps, noises)
+    linear = move[:, :n, :n]
+    total = linear @ np.moveaxis(cov, -1, 0) @ np.swapaxes(linear, 1, 2) + noise[:, :n, :n]
+    shifted = np.einsum("Mij,jM->iM", linear, mean) + move[:, :n, n].T
+    return shifted, np.moveaxis(total, 0, -1)
 
 
 def _row(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sgmsolve.analysis.exact import row_matrices
+from sgmsolve.analysis.exact import compose, mode_maps, row_matrices
 from sgmsolve.analysis.tabulate import Predict, dimension, tabulate
 from sgmsolve.errors import AnalysisError
 from sgmsolve.plan import Plan
@@ -81,8 +81,12 @@ def run_points(
     """The plan's result for each starting point with exact predictions; x as above (m = 1).
 
     ``draw(row, column)`` gives normals shaped like x (row -1 is the prelude); without it draws are
-    left out.
+    left out. Without draws a Gaussian's result is one affine map a mode, composed in log2(rows)
+    batched products.
     """
+    if draw is None and hasattr(target, "modes"):
+        slope, offset = _affine_map(plan, target, process)
+        return np.asarray(x * slope + offset)
     predict = tabulate(target, process, plan.predicts, plan.t, len(x))
     rows, shape = row_matrices(plan), np.shape(x)
     size = rows.shape[1]
@@ -96,6 +100,14 @@ def run_points(
         if draw is not None:
             _add_noise(y, plan.noise[r], [(r, j) for j in plan.active_draws(r)], draw)
     return y[0].reshape(shape)
+
+
+def _affine_map(plan: Plan, target: Any, process: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and offset (modes,) of a plan's result in its initial state on a Gaussian, m = 1."""
+    whole, _ = compose(mode_maps(plan, target, process))
+    first = np.zeros(whole.shape[-1])
+    first[: plan.k] = plan.prelude_move[:, 0]
+    return whole[:, 0] @ first, whole[:, 0, -1]
 
 
 def _add_noise(y: np.ndarray, factor: np.ndarray, draws: list[tuple[int, int]], draw: Draw) -> None:

@@ -30,14 +30,14 @@ METRICS = {
     "energy": (
         "Energy distance",
         "Distance between samples and as many exact ones, mean over three seeds; it sees lost or "
-        "misplaced mass. Stochastic methods only. What is not above the dashed line, the value "
-        "between two exact sets, cannot be told from exact.",
+        "misplaced mass. Stochastic methods only. The dashed line is the mean "
+        "between two exact sets.",
     ),
     "sliced-w2": (
         "Sliced Wasserstein distance",
         "2-Wasserstein distance between samples and as many exact ones, averaged over random "
-        "directions and three seeds; it sees wrong widths. Stochastic methods only. What is not "
-        "above the dashed line, the value between two exact sets, cannot be told from exact.",
+        "directions and three seeds; it sees wrong widths. Stochastic methods only. The dashed "
+        "line is the mean between two exact sets.",
     ),
 }
 """Metric -> (title, explanation for people)."""

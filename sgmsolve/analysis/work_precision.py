@@ -52,8 +52,8 @@ class Row:
 
     ``budget`` is the number of evaluations asked for, ``nfe`` the true number; ``seconds`` the time
     of the run (all seeds) or of the exact analysis; ``spread`` the standard deviation over seeds;
-    ``floor`` the metric's value between two sets of exact samples, for ``rms`` the reference's own
-    error.
+    ``floor`` the metric's mean between two sets of exact samples, for ``rms`` the reference's own
+    error; ``floor_spread`` the standard deviation of that number for as many seeds.
     """
 
     problem: str
@@ -67,6 +67,7 @@ class Row:
     seconds: float
     spread: float | None = None
     floor: float | None = None
+    floor_spread: float | None = None
     status: str = "ok"
     message: str = ""
 
@@ -84,13 +85,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number: metric, value, seconds, spread over seeds, floor."""
+    """One number: metric, value, seconds, spread over seeds, floor and its spread."""
 
     metric: str
     value: float
     seconds: float
     spread: float | None = None
     floor: float | None = None
+    floor_spread: float | None = None
 
 
 def compare(
@@ -151,10 +153,11 @@ def _attempt(bench: Bench, choice: Choice, budget: int) -> tuple[list[Row], np.n
     for m in measured:
         key = (name, label, kind, budget, plan.nfe, steps, m.metric)
         if math.isfinite(m.value):
-            rows.append(Row(*key, m.value, m.seconds, m.spread, m.floor))
+            rows.append(Row(*key, m.value, m.seconds, m.spread, m.floor, m.floor_spread))
         else:
             message = "the result is not finite: the method diverged on this grid."
-            rows.append(Row(*key, None, m.seconds, None, m.floor, "failed", message))
+            bad = Row(*key, None, m.seconds, floor=m.floor, status="failed", message=message)
+            rows.append(bad)
     return rows, samples.sets[0]
 
 
@@ -199,7 +202,7 @@ def _measure(bench: Bench, plan: Plan, run: _Run) -> Iterator[Measurement]:
                 for s, x in enumerate(run.sets)
             ]
             mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-            yield Measurement(metric, mean, run.seconds, spread, bench.floor(metric))
+            yield Measurement(metric, mean, run.seconds, spread, *bench.floor(metric))
 
 
 def _single_threaded_blas() -> Any:

@@ -53,6 +53,11 @@ class JaxOps:
         return bool(jnp.issubdtype(x.dtype, jnp.floating))
 
     @staticmethod
+    def is_traced(x: Any) -> bool:
+        """Whether the array stands for values that are not known yet."""
+        return isinstance(x, jax.core.Tracer)
+
+    @staticmethod
     def cast(x: Any, like: Any) -> Any:
         """``x`` in the dtype of ``like``."""
         return x.astype(like.dtype)

@@ -3,16 +3,18 @@
 What a seed fixes. With the default, :class:`KeyedNoise`, the draw of one sample in one row is a
 pure function of (seed, sample index, row, column, sample shape), of the array library, the kind of
 device and the dtype. Hence batch size, the order of samples, the number of workers and the point of
-resumption never matter, to the last bit of the draw. What a seed does not fix: a plan with other
-rows (another step count or method) reads other draws; see :class:`PathNoise` for one path shared by
+resumption never matter, to the last bit of the draw. What a seed does not fix: which time interval
+a draw covers. Draws belong to row numbers, so row 3 of another plan reads the same normals for
+another step: two step counts follow different paths. :class:`PathNoise` is one path shared by
 several plans. Where the draws come from:
 
 * numpy: samples of up to ``SMALL`` numbers from vectorised Philox4x32-10 and Box-Muller, larger
   ones from numpy's Philox4x64 generator, keyed a sample; float64, rounded to the state's dtype;
-* torch: small samples as on numpy, larger ones from the device's own generator, reseeded a sample,
-  in float64 for a float64 state, else in float32;
-* jax: ``jax.random.normal`` with a key folded from (seed, index, row, column), in the state's
-  dtype, 16-bit types in float32;
+* torch: samples of up to ``SMALL`` numbers are numpy's, larger ones come from the device's own
+  generator, reseeded a sample, and share nothing with numpy's: a float64 state has draws of its
+  own, float32 draws serve all smaller types, rounded;
+* jax: ``jax.random.normal`` with a key folded from (seed, index, row, column); every dtype has
+  draws of its own, but 16-bit types round those of float32;
 * ``noise="philox"``: always Philox4x32-10 in float64 on the host, rounded and copied: bitwise
   identical on numpy, torch and jax, and other dtypes only round.
 
@@ -154,7 +156,9 @@ class KeyedNoise(Noise):
         if self.keying == "sample":
             return self._streams(indices, np.array([row]), column, shape)[0]
         blocks, position = np.unique(indices // SHARD, return_inverse=True)
-        drawn = self._streams(blocks, np.array([row]), column, (SHARD, *shape)).reshape(-1, *shape)
+        drawn = self._streams(blocks, np.array([row]), column, (SHARD, *shape)).reshape(
+            len(blocks) * SHARD, *shape
+        )
         return drawn[position * SHARD + indices % SHARD]
 
     def _streams(
@@ -164,7 +168,7 @@ class KeyedNoise(Noise):
         size = int(np.prod(shape))
         if self.generator == "philox" or size <= SMALL:
             drawn = philox_normals(self.seed, indices, rows, column, size)
-            return drawn.reshape(len(rows), -1, *shape)
+            return drawn.reshape(len(rows), len(indices), *shape)
         out = np.empty((len(rows), len(indices), size))
         bits = np.random.Philox(key=[self.seed, 0])
         generator, state = np.random.Generator(bits), bits.state
@@ -174,7 +178,7 @@ class KeyedNoise(Noise):
                 state["state"]["counter"][:] = 0, column, row & 0xFFFFFFFF, 0
                 bits.state = state
                 generator.standard_normal(out=out[r, i])
-        return out.reshape(len(rows), -1, *shape)
+        return out.reshape(len(rows), len(indices), *shape)
 
 
 class ReplayNoise(Noise):
@@ -238,9 +242,10 @@ def make_noise(noise: Any, seed: int, indices: Any, keying: str) -> Noise:
     if noise is None or isinstance(noise, str):
         generator = "native" if noise is None else noise
         return KeyedNoise(seed, indices, keying=keying, generator=generator)
-    if not hasattr(noise, "bind"):
+    if isinstance(noise, type) or not hasattr(noise, "bind"):
+        what = f"the class {noise.__name__}" if isinstance(noise, type) else type(noise).__name__
         msg = (
-            f"noise is a {type(noise).__name__}, expected None, 'philox' or a noise source such as "
+            f"noise is {what}, expected None, 'philox' or a noise source such as "
             "KeyedNoise, ReplayNoise, PathNoise or ForbiddenNoise."
         )
         raise BackendError(msg)

@@ -60,6 +60,11 @@ class NumpyOps:
         return np.issubdtype(x.dtype, np.floating)
 
     @staticmethod
+    def is_traced(x: Any) -> bool:
+        """Never: only jax hands out arrays without values."""
+        return False
+
+    @staticmethod
     def cast(x: Any, like: Any) -> Any:
         """``x`` in the dtype of ``like``."""
         return x.astype(like.dtype, copy=False)

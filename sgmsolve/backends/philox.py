@@ -50,4 +50,4 @@ def philox_normals(
         radius, angle = np.sqrt(-2 * np.log(u)), 2 * np.pi * v
         out[..., 2 * pair] = radius * np.cos(angle)
         out[..., 2 * pair + 1] = radius * np.sin(angle)
-    return out.reshape(len(rows), len(indices), -1)[..., :size]
+    return out.reshape(len(rows), len(indices), 4 * blocks)[..., :size]

@@ -82,7 +82,7 @@ class Runner:
         if resume is None:
             self.registers, self.history = start(self.lowered, self.ops, self.z, self.draw)
             return
-        identity = self._identity(resume.registers[0])
+        identity = self._identity(self.z[0])
         for name, given, expected in (
             ("plan", plan_key(self.plan), resume.plan_key),
             ("noise", identity, resume.noise),
@@ -93,7 +93,15 @@ class Runner:
                     f"given ({given}); pass the same {name} as in the run that was stopped."
                 )
                 raise BackendError(msg)
-        like = self.z[0]
+        like, low = self.z[0], self.lowered
+        sizes = (len(resume.registers), len(resume.history))
+        if sizes != (low.k * low.m, low.keep) or not 0 <= resume.row <= self.plan.rows:
+            msg = (
+                f"the state to resume holds {sizes[0]} registers and {sizes[1]} predictions at row "
+                f"{resume.row}, expected {low.k * low.m} and {low.keep} at a row from 0 to "
+                f"{self.plan.rows}; it is damaged, start again."
+            )
+            raise BackendError(msg)
         if tuple(like.shape) != tuple(resume.registers[0].shape):
             msg = (
                 f"the state to resume has shape {tuple(resume.registers[0].shape)}, but z has "

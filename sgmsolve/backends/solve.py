@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ def solve(
 
     Gradients flow wherever the library records them: under torch wrap the call in
     ``torch.no_grad()`` if none are wanted, as a network's parameters alone make torch keep every
-    row.
+    row. Under jax a compiled run is kept with its model object, weights included: make a new model
+    after changing them.
 
     Args:
         plan: the table.
@@ -73,6 +75,8 @@ def solve(
             something else than p floating arrays like the state's; ProcessError: no conversion at
             some row's time; SolveError: NaN or Inf with ``on_nonfinite="raise"``.
     """
+    if callback is not None and not callable(callback):
+        raise BackendError(_no_function("callback", callback))
     run = prepare(
         plan, model, z, noise, seed, indices, keying, between, on_nonfinite, check, resume
     )
@@ -83,17 +87,20 @@ def solve(
 
         if scannable(run):
             return scan(run)
-    bar = _bar(plan.rows, run.r) if progress else None
-    while run.r < plan.rows and not run.stopped:
+    with _bar(plan.rows, run.r) if progress else nullcontext() as bar:
+        _drive(run, callback, bar)
+    return run.solution()
+
+
+def _drive(run: Runner, callback: Callable[[Step], Any] | None, bar: Any) -> None:
+    """All rows that are left, or those until a stop."""
+    while run.r < run.plan.rows and not run.stopped:
         prediction = run.advance()
         if bar is not None:
             bar.update()
         if callback is not None and not run.stopped and callback(run.step(prediction)) is True:
             run.stopped = True
         del prediction  # one array less while the next row runs
-    if bar is not None:
-        bar.close()
-    return run.solution()
 
 
 def steps(
@@ -151,9 +158,23 @@ def prepare(
     if not isinstance(plan, Plan):
         msg = f"solve was given a {type(plan).__name__} as its plan; build one with build_plan."
         raise BackendError(msg)
+    if between is not None and not callable(between):
+        raise BackendError(_no_function("between", between))
+    if not (resume is None or isinstance(resume, State)):
+        msg = (
+            f"resume is a {type(resume).__name__}, expected a State; pass solution.state or "
+            "State.load(path)."
+        )
+        raise BackendError(msg)
     if z is None and resume is not None:
         z = resume.registers[: plan.m]
     state = check_state(plan, z)
+    if check == "each-row" and operations(kind_of(state[0])).is_traced(state[0]):
+        msg = (
+            "check = 'each-row' reads flags on the host, which cannot be done inside jax.jit, grad "
+            "or vmap; use check='end' and look at solution.flags."
+        )
+        raise BackendError(msg)
     source = make_noise(noise, seed, indices, keying)
     return Runner(plan, model, state, source, between, on_nonfinite, check)
 
@@ -195,6 +216,10 @@ def check_state(plan: Plan, z: Any) -> tuple[Any, ...]:
         msg = f"the state's dtype is {like.dtype}, expected a real floating type; cast it first."
         raise BackendError(msg)
     return parts
+
+
+def _no_function(name: str, given: Any) -> str:
+    return f"{name} is a {type(given).__name__}, expected a function; pass one or leave it out."
 
 
 def _bar(total: int, done: int) -> Any:

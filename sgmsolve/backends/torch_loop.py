@@ -50,6 +50,11 @@ class TorchOps:
         return x.dtype.is_floating_point
 
     @staticmethod
+    def is_traced(x: Any) -> bool:
+        """Never: only jax hands out arrays without values."""
+        return False
+
+    @staticmethod
     def cast(x: Any, like: Any) -> Any:
         """``x`` in the dtype of ``like``."""
         return x.to(like.dtype)

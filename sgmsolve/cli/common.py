@@ -134,13 +134,19 @@ def console(stderr: bool = False) -> Console:
     return made
 
 
-def new_table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Table:
-    """A plain rich table; ``right`` names the columns of numbers."""
+def new_table(
+    title: str, columns: Sequence[str], right: Sequence[str] = (), *, gap: int = 3
+) -> Table:
+    """A plain rich table; ``right`` names the columns of numbers, ``gap`` blanks part columns."""
     from rich import box
     from rich.table import Table
 
     table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
+        title=title or None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        padding=(0, gap - 2, 0, 1),
     )
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")

@@ -23,6 +23,7 @@ from sgmsolve.cli.common import (
     new_table,
     problem_registry,
 )
+from sgmsolve.errors import SgmsolveError
 
 if TYPE_CHECKING:
     from sgmsolve.analysis.work_precision import Choice
@@ -74,6 +75,9 @@ def compare(
     chosen = [registry.find(name) for name in dict.fromkeys(problems)]
     choices = parse_choices(methods)
     check_report_tools()
+    for problem in chosen:
+        _ = problem.target  # data that cannot be read is missed now, not after the other problems
+    check_any_plan(chosen, choices, nfe)
     check_folder(out)
     check_empty(out, force)
 
@@ -121,10 +125,29 @@ def check_report_tools() -> None:
     """Say before the work starts what the report will need."""
     import importlib.util
 
-    missing = [n for n in ("jinja2", "plotly", "PIL") if importlib.util.find_spec(n) is None]
+    modules = {"jinja2": "jinja2", "plotly": "plotly", "PIL": "pillow"}
+    missing = [n for m, n in modules.items() if importlib.util.find_spec(m) is None]
     if missing:
         msg = f"the report needs {', '.join(missing)}; run: pip install 'sgmsolve[lab]'."
         raise CommandError(msg)
+
+
+def check_any_plan(problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequence[int]) -> None:
+    """Raise the first reason if no method can be run at all; one that can is enough to begin."""
+    from sgmsolve.sampling import build_plan
+
+    reasons = []
+    for problem in problems:
+        for choice in choices:
+            for budget in reversed(nfe):
+                arguments = {**choice.options, **problem.grid_arguments}
+                try:
+                    build_plan(problem.process, choice.method, nfe=budget, **arguments)
+                except SgmsolveError as error:
+                    reasons.append(f"{choice.label} cannot run on {problem.name}: {error}")
+                else:
+                    return
+    raise CommandError(reasons[0])
 
 
 def check_empty(out: Path, force: bool) -> None:
@@ -199,7 +222,7 @@ def print_tables(record: Mapping[str, Any], out: Path) -> None:
                     f"{row['method']} with {row['budget']} NFE was not measured: {row['message']}"
                 )
                 screen.print(f"  [yellow]{escape(what)}[/yellow]")
-    screen.print("\nLower is better; bold is the best of its column. Columns of different tables ")
-    screen.print("measure different things and cannot be compared.")
+    screen.print("\nLower is better; bold is the best of its column, or cannot be told from exact.")
+    screen.print("Different tables measure different things and cannot be compared.")
     folder = Path(click.format_filename(out))
     screen.print(f"{escape(str(folder / RESULTS))}\n{escape(str(folder / PAGE))}", soft_wrap=True)

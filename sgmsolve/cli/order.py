@@ -71,14 +71,18 @@ def order(
 
 
 def _print(rows: Sequence[OrderRow]) -> None:
+    """One table a method, so that no line is longer than 100 columns."""
     from rich.text import Text
 
     numbers = ["claimed", "measured"]
-    columns = ["method", "problem", "interval", "kind", "start", "weights", *numbers, "status"]
-    table = new_table("Orders of convergence", [*columns, "last slopes"], right=numbers)
-    for row in rows:
-        where = [row.method, row.problem, row.interval, row.kind, row.start, row.weights]
-        slopes = " ".join(f"{s:.2f}" for s in row.slopes[-3:])
-        status = Text(row.status, style=STYLES.get(row.status, ""))
-        table.add_row(*where, f"{row.claimed:g}", f"{row.measured:.2f}", status, slopes)
-    console().print(table)
+    columns = ["problem", "interval", "start", "weights", *numbers, "status", "last slopes"]
+    screen = console()
+    for name in dict.fromkeys(row.method for row in rows):
+        table = new_table(name, columns, right=numbers, gap=2)
+        for row in (r for r in rows if r.method == name):
+            claim = f"{row.claimed:g}" + ("" if row.kind == "deterministic" else f" {row.kind}")
+            where = [row.problem, row.interval, row.start, row.weights]
+            slopes = " ".join(f"{s:.2f}" for s in row.slopes[-3:])
+            status = Text(row.status, style=STYLES.get(row.status, ""))
+            table.add_row(*where, claim, f"{row.measured:.2f}", status, slopes)
+        screen.print(table)

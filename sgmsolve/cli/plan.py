@@ -28,6 +28,10 @@ PROCESSES = ("VP", "VE", "SubVP", "EDM", "Flow")
 )
 @click.option("--process", "process_name", default="VP", show_default=True, help="Forward process.")
 @click.option("--grid", "grid_name", help="Time grid; the process's own if left out.")
+@click.option(
+    "--t-max", type=float, help="Forward time to start at; the process's own if left out."
+)
+@click.option("--t-min", type=float, help="Forward time to end at; the process's own if left out.")
 @option_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Also save the plan to this .npz file."
@@ -39,6 +43,8 @@ def plan(
     nfe: int | None,
     process_name: str,
     grid_name: str | None,
+    t_max: float | None,
+    t_min: float | None,
     options: tuple[str, ...],
     out: Path | None,
     as_json: bool,
@@ -66,7 +72,10 @@ def plan(
         out = named(out, ".npz")
         check_new_file(out, "name another file to keep both plans.")
     steps = 5 if steps is None and nfe is None else steps
-    made = build_plan(process, method, steps=steps, nfe=nfe, grid=grid_name, **typed)
+    ends = {k: v for k, v in (("t_max", t_max), ("t_min", t_min)) if v is not None}
+    made = build_plan(
+        process, method, steps=steps, nfe=nfe, grid=grid_name, grid_options=ends, **typed
+    )
     if out is not None:
         made.save(out)
     if as_json:

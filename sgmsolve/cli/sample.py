@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -46,7 +47,9 @@ from sgmsolve.cli.shards import Shards
     "--out", type=click.Path(path_type=Path), required=True, help="The .npz file to write."
 )
 @click.option(
-    "--png", metavar="ROWSxCOLUMNS", help="Also write a picture of the first samples beside it."
+    "--png",
+    metavar="ROWSxCOLUMNS",
+    help="Also write a picture beside it: the first rows x columns samples, as a sheet or as dots.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
 @json_option
@@ -81,6 +84,8 @@ def sample(
     record = find(method)
     typed = method_options(record, options)
     grid = parse_grid(png)
+    if grid is not None:
+        check_pillow()
     if steps is not None and nfe is not None:
         msg = "--steps and --nfe were both given; give one of them."
         raise CommandError(msg)
@@ -89,6 +94,7 @@ def sample(
     picture = out.with_suffix(".png") if grid else None
     arguments = {**found.grid_arguments, **typed}
     plan = build_plan(found.process, record.name, steps=steps, nfe=nfe, **arguments)
+    _ = found.target  # its data may need a package: said before anything is written
     settings = {
         "sgmsolve": __version__,
         "problem": found.name,
@@ -126,9 +132,8 @@ def run(shards: Shards, plan: Any, problem: Any, seed: int) -> int:
     from sgmsolve.sampling import start
 
     model = problem.target.model(problem.process)
-    missing, made = shards.missing(), 0
-    process = problem.process
-    bar = tqdm(missing, unit="shard", file=sys.stderr, disable=None, leave=False)
+    made, process, shown = 0, problem.process, {"disable": None, "leave": False}
+    bar = tqdm(shards.missing(), total=shards.count, unit="shard", file=sys.stderr, **shown)
     for i in bar:
         indices = np.array(shards.indices(i))
         like = np.empty((len(indices), *problem.shape))
@@ -150,6 +155,13 @@ def parse_grid(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def check_pillow() -> None:
+    """Say before the work starts what a picture will need."""
+    if importlib.util.find_spec("PIL") is None:
+        msg = "--png needs pillow; run: pip install 'sgmsolve[lab]', or leave --png out."
+        raise CommandError(msg)
+
+
 def write_picture(data: Path, path: Path, problem: Any, grid: tuple[int, int]) -> None:
     """A PNG of the first samples: a contact sheet of pictures, or dots in the plane."""
     from sgmsolve.analysis.report.pictures import contact_sheet, on_white, scatter
@@ -157,10 +169,10 @@ def write_picture(data: Path, path: Path, problem: Any, grid: tuple[int, int]) -
     check_folder(path.parent)
     rows, columns = grid
     with np.load(data) as archive:
-        x = archive["x"]
+        x = archive["x"][: rows * columns]
     shown = x if problem.view.project is None else problem.view.project(x)
     if problem.view.kind == "image":
-        pixels = contact_sheet(shown[: rows * columns], problem.view, columns, zoom=4)
+        pixels = contact_sheet(shown, problem.view, columns, zoom=4)
     else:
         pixels = scatter(shown, problem.view, "#2a63c4")
     partial = path.with_name(path.name + ".partial")

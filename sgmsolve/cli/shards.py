@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class Shards:
         if path.exists() or path.is_symlink():
             if not (resume and _settings_of(path) == self.settings):
                 msg = f"{name} exists and is never overwritten; name another file or remove it."
+                if resume:
+                    msg = f"{name} was not made with these arguments and is never overwritten; " + (
+                        "give the same arguments, name another file or remove it."
+                    )
                 raise CommandError(msg)
             self.finished = True
             return
@@ -48,6 +53,7 @@ class Shards:
         if self.folder.exists():
             self._continue(name, resume)
             return
+        self._check_space(name)
         check_folder(self.folder)
         self._write(self.folder / "settings.json", self.settings.encode())
 
@@ -76,6 +82,17 @@ class Shards:
             )
             raise CommandError(msg)
 
+    def _check_space(self, name: str) -> None:
+        """Shards and the joined file are on the disk together for a moment."""
+        needed = 2 * 8 * self.n * math.prod(self.shape)
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            msg = (
+                f"{name} would take {needed / 1e9:.3g} GB while it is made, but its disk has "
+                f"{free / 1e9:.3g} GB free; ask for fewer samples with --n, or name another disk."
+            )
+            raise CommandError(msg)
+
     @property
     def count(self) -> int:
         """Number of shards."""
@@ -85,9 +102,10 @@ class Shards:
         """Sample indices of shard i."""
         return range(i * self.batch, min(self.n, (i + 1) * self.batch))
 
-    def missing(self) -> list[int]:
-        """Shards that are still to be made; damaged ones count."""
-        return [] if self.finished else [i for i in range(self.count) if self._read(i) is None]
+    def missing(self) -> Iterator[int]:
+        """Shards that are still to be made, found one at a time; damaged ones count."""
+        numbers = range(0 if self.finished else self.count)
+        return (i for i in numbers if self._read(i) is None)
 
     def add(self, i: int, x: np.ndarray) -> None:
         """Store shard i."""

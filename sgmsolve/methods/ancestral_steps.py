@@ -14,12 +14,14 @@ from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
 from sgmsolve.methods.edm import euler_step
 from sgmsolve.methods.registry import register
+from sgmsolve.methods.sde_multistep import check_stochasticity
 from sgmsolve.methods.single_step import second
 from sgmsolve.plan import Affine, Plan, PlanBuilder
 
 
 def down_up(process: Any, t: Any, s: Any, eta: float) -> tuple[Any, Any]:
     """(t_down, up): the time with rho = rho_down and the noise level up in rho."""
+    check_stochasticity("eta", eta)
     rho_t, rho_s = process.rho(t), process.rho(s)
     xp = ops(rho_s)
     up = eta * rho_s / rho_t * xp.sqrt(process.transition_variance(s, t)) / process.alpha(t)
@@ -146,24 +148,20 @@ def dpmpp_sde(
     for t, s in b.steps():
         x, xp = b.z, ops(t)
         mid = process.time_of_lam(lam(t) + r * (lam(s) - lam(t)))
-        d0, xi_1 = b.predict(x, t), b.xi(mid, t)
-        x_mid = _exponential_euler(b, x, d0, t, mid, eta) + _up(process, t, mid, eta) * xi_1
-        d1, xi_2 = b.predict(x_mid, mid), b.xi(s, mid)
+        d0, xi_1 = b.predict(x, t), b.xi(mid, t) if eta else Affine({})
+        down, up = down_up(process, t, mid, eta)
+        x_mid = _exponential_euler(b, x, d0, t, mid, down) + process.alpha(mid) * up * xi_1
+        d1, xi_2 = b.predict(x_mid, mid), b.xi(s, mid) if eta else Affine({})
         d = (1 - 1 / (2 * r)) * d0 + 1 / (2 * r) * d1
         q = xp.expm1(2 * (lam(mid) - lam(t))) / xp.expm1(2 * (lam(s) - lam(t)))
         noise = xp.sqrt(q) * xi_1 + xp.sqrt(1 - q) * xi_2
-        b.advance(_exponential_euler(b, x, d, t, s, eta) + _up(process, t, s, eta) * noise)
+        down, up = down_up(process, t, s, eta)
+        b.advance(_exponential_euler(b, x, d, t, s, down) + process.alpha(s) * up * noise)
     return b.plan()
 
 
-def _up(process: Any, t: Any, s: Any, eta: float) -> Any:
-    """Standard deviation of the fresh noise in x at time s."""
-    return process.alpha(s) * down_up(process, t, s, eta)[1]
-
-
-def _exponential_euler(b: PlanBuilder, x: Affine, d: Affine, t: Any, s: Any, eta: float) -> Affine:
-    """First-order data-prediction step from t to t_down, in x at alpha_s."""
+def _exponential_euler(b: PlanBuilder, x: Affine, d: Affine, t: Any, s: Any, down: Any) -> Affine:
+    """First-order data-prediction step from t to ``down``, in x at alpha_s."""
     process = b.process
-    down, _ = down_up(process, t, s, eta)
     shrink = process.rho(down) / process.rho(t)
     return process.alpha(s) * (shrink / process.alpha(t) * x + (1 - shrink) * d)

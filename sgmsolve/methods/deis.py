@@ -108,7 +108,10 @@ _KINDS: dict[str, Any] = {
         "reference": "zhang2023deis",
         "equation": "tAB-DEIS",
         "aliases": lambda k: {3: ("deis",)}.get(k, ()),
-        "notes": "Weights by quadrature: exact to rounding on analytic schedules.",
+        "notes": (
+            "Weights by quadrature: exact to rounding on analytic schedules. A table of rates has "
+            "kinks in t(lam), which stop the fourth order at errors of about 1e-7."
+        ),
     },
     "deis-rhoab": {
         "weights": rho_ab_weights,

@@ -81,7 +81,11 @@ _THREE = {
     "matched": {"deterministic": 3},
     "reference": "hochbruck2010exponential",
     "equation": "exponential Adams methods",
-    "notes": "The parabola through the last three predictions, integrated exactly.",
+    "notes": (
+        "The parabola through the last three predictions, integrated exactly. No paper prints a "
+        "third-order multistep formula; the one in circulating code halves the last divided "
+        "difference's weight and has order 2, so there is no weights='published'."
+    ),
     "order_notes": "The Euler first step leaves O(h^2); start='matched' gives 3.",
 }
 

@@ -84,6 +84,14 @@ def edm_rk2(
 CHURN_LIMIT = math.sqrt(2) - 1
 
 
+def _churn_limits(claims: dict[str, float], options: Any, steps: int) -> dict[str, float]:
+    """None with inexact noise or gamma at its limit (too few steps), else that of the step down."""
+    churn = options["s_churn"]
+    if churn and (options["s_noise"] != 1 or churn / steps >= CHURN_LIMIT):
+        return {}
+    return {"weak": 2 if options["heun"] else 1}
+
+
 @register(
     "edm-churn",
     family="Runge-Kutta in sigma",
@@ -91,6 +99,7 @@ CHURN_LIMIT = math.sqrt(2) - 1
     predicts="noise",
     variable="rho",
     orders={"weak": 2},
+    limits=_churn_limits,
     stochastic=True,
     evaluations=2,
     stages=2,
@@ -106,6 +115,7 @@ CHURN_LIMIT = math.sqrt(2) - 1
     predicts="noise",
     variable="rho",
     orders={"weak": 1},
+    limits=_churn_limits,
     stochastic=True,
     defaults={"heun": False},
     reference="karras2022edm",

@@ -12,6 +12,7 @@ from typing import Any
 from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
 from sgmsolve.methods.registry import register
+from sgmsolve.methods.sde_multistep import check_stochasticity
 from sgmsolve.plan import Plan, PlanBuilder
 from sgmsolve.plan.builder import gram
 
@@ -49,6 +50,7 @@ def euler_maruyama(
 
     ``eta = 1`` is the reverse SDE, ``eta = 0`` the probability-flow ODE; all eta share marginals.
     """
+    check_stochasticity("eta", eta)
     b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="increment")
     for t, s in b.steps():
         x, h, G = b.z, t - s, b.G(t)
@@ -65,6 +67,13 @@ def _discretised(process: Any, discretisation: str, t: Any, s: Any) -> tuple[Any
     if discretisation == "exact":
         return process.alpha_ratio(s, t), process.transition_variance(s, t)
     beta = process.beta(t) * (t - s)
+    if not beta < 1:
+        msg = (
+            f"discretisation='score_sde' needs beta h < 1, but the step from t = {float(t):.6g} to "
+            f"{float(s):.6g} has beta h = {float(beta):.3g}; take more steps, another grid or "
+            f"discretisation='exact'."
+        )
+        raise MethodError(msg)
     return ops(beta).sqrt(1 - beta), beta
 
 
@@ -126,7 +135,10 @@ def reverse_diffusion(
     reference="ho2020ddpm",
     equation="Algorithm 2",
     aliases=("ddpm",),
-    notes="variance='small' is the posterior's (= DDIM with eta 1), 'large' the forward one.",
+    notes=(
+        "variance='small' is the posterior's (= DDIM with eta 1), 'large' the forward one, which "
+        "discretisation='score_sde' always has."
+    ),
 )
 def ancestral(
     process: Any,
@@ -140,7 +152,8 @@ def ancestral(
 
     std^2 = v sigma_s^2/sigma_t^2 ("small") or v ("large").
 
-    ``discretisation="score_sde"`` is x_s = (x + beta h score) / sqrt(1 - beta h) + sqrt(beta h) xi.
+    ``discretisation="score_sde"`` is x_s = (x + beta h score) / sqrt(1 - beta h) + sqrt(beta h) xi,
+    whose noise is the forward one whatever ``variance`` says.
     """
     if variance not in ("small", "large"):
         msg = f"unknown variance {variance!r}; known: small, large."
@@ -171,6 +184,11 @@ def _check_eta(eta: float) -> None:
         raise MethodError(msg)
 
 
+def _ddim_limits(claims: dict[str, float], options: Any, steps: int) -> dict[str, float]:
+    """Order 1 for every eta, weak with noise."""
+    return {"weak": 1, "deterministic": 1}
+
+
 @register(
     "ddim",
     family="one-step",
@@ -178,6 +196,7 @@ def _check_eta(eta: float) -> None:
     predicts="noise",
     variable="rho",
     orders={"deterministic": 1},
+    limits=_ddim_limits,
     reference="song2021ddim",
     equation="eq. (12)",
     aliases=("euler", "dpm-solver-1", "exp-euler"),
@@ -215,6 +234,7 @@ def ddim(process: Any, grid: Sequence[Any], *, eta: float = 0.0, denoise: bool =
     predicts="data",
     variable="lam",
     orders={"deterministic": 1},
+    limits=_ddim_limits,
     reference="song2021ddim",
     equation="eq. (12)",
     aliases=("dpm++1",),

@@ -10,14 +10,20 @@ its options, and an option that is not one of them is an error.
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import MethodError, unknown
 from sgmsolve.plan import Plan
 
 Build = Callable[..., Plan]
+Claims = dict[str, float]
+Limits = Callable[[Claims, Mapping[str, Any], int], Claims]
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Method:
     variable: str
     orders: Mapping[str, float]
     matched: Mapping[str, float] = field(default_factory=dict)
+    limits: Limits | None = None
     stochastic: bool = False
     evaluations: int = 1
     stages: int = 1
@@ -88,28 +95,59 @@ class Method:
         """Claimed orders for one way to start."""
         return dict(self.orders) if start == "published" else {**self.orders, **self.matched}
 
+    def claims_of(self, plan: Plan, options: Mapping[str, Any], steps: int) -> Claims:
+        """What a plan made with these options (defaults filled in) claims.
+
+        A plan claims for what it is: weak orders if it draws noise, else deterministic ones. With
+        its noise turned off a method of weak order p has deterministic order p.
+        """
+        found = self.claims(options.get("start", "published"))
+        if self.limits is not None:
+            found = self.limits(found, options, steps)
+        kinds = ("weak",) if plan.stochastic else ("deterministic", "weak")
+        best = next((found[kind] for kind in kinds if kind in found), None)
+        return {} if best is None else {kinds[0]: best}
+
     def __call__(self, process: Any, grid: Any, **options: Any) -> Plan:
-        """Build the plan; unknown options raise MethodError."""
+        """Build the plan; unknown options and values of another type raise MethodError."""
         known = self.options
-        for name in options:
+        for name, value in options.items():
             if name not in known:
                 raise MethodError(unknown(f"option of method {self.name!r}:", name, known))
+            _check_type(self.name, name, value, known[name])
         if self.processes and type(process).__name__ not in self.processes:
             msg = (
                 f"method {self.name!r} is for {', '.join(self.processes)}, but the process is "
                 f"{type(process).__name__}; see `sgmsolve methods` for one that fits."
             )
             raise MethodError(msg)
-        merged = {**self.defaults, **options}
-        plan = self.build(process, grid, **merged)
-        start = merged.get("start", known.get("start", "published"))
+        plan = self.build(process, grid, **{**self.defaults, **options})
+        merged = {**known, **options}
         return plan.replace(
             name=self.name,
-            orders=self.claims(start),
-            start=start,
+            orders=self.claims_of(plan, merged, len(grid) - 1),
+            start=merged.get("start", "published"),
             reference=self.reference,
-            options={**known, **options},
+            options=merged,
         )
+
+
+def _check_type(method: str, option: str, value: Any, default: Any) -> None:
+    """MethodError unless the value is of its default's type; None stands for an optional number."""
+    truth = isinstance(value, (bool, np.bool_))
+    if isinstance(default, bool):
+        good, wanted = truth, "True or False"
+    elif isinstance(default, str):
+        good, wanted = isinstance(value, str), "a name"
+    elif isinstance(default, int):
+        good, wanted = isinstance(value, numbers.Integral) and not truth, "a whole number"
+    else:
+        number = isinstance(value, numbers.Real) or is_multiprecision(value)
+        good = (number and not truth and value == value) or value is default is None
+        wanted = "a number"
+    if not good:
+        msg = f"{option} = {value!r} was given, but this option of method {method!r} is {wanted}."
+        raise MethodError(msg)
 
 
 METHODS: dict[str, Method] = {}

@@ -49,20 +49,18 @@ def restart(
         raise MethodError(msg)
     b = PlanBuilder(process, grid, predicts="noise", denoise=denoise)
     nodes = [t for t in b.times if not (process.has_no_noise(t) or process.has_no_signal(t))]
-    low = _nearest(process, nodes, rho_low)
-    high = _nearest(process, nodes, rho_high)
+    low, high = (_nearest(process, nodes, rho) for rho in (rho_low, rho_high))
     for t, s in b.steps():
         b.advance(rk2_step(b, b.z, t, s, 1), s)
-        if s == low and low < high:
+        if s == low < high:
             for _ in range(times):
                 _again(b, [u for u in nodes if low <= u <= high])
     return b.plan()
 
 
 def _nearest(process: Any, nodes: list[Any], rho: float) -> Any:
-    """The grid point whose log rho is nearest; None of an empty grid."""
-    log = ops(nodes[0]).log
-    return min(nodes, key=lambda t: abs(log(process.rho(t) / rho)))
+    """The grid point whose log rho is nearest; None if every point is pure noise or pure data."""
+    return min(nodes, key=lambda t: abs(ops(t).log(process.rho(t) / rho)), default=None)
 
 
 def _again(b: PlanBuilder, nodes: list[Any]) -> None:

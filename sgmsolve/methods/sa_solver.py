@@ -30,6 +30,13 @@ def _check(predictor: int, corrector: int, tau: float) -> None:
             raise MethodError(msg)
 
 
+def _limits(claims: dict[str, float], options: Any, steps: int) -> dict[str, float]:
+    """Weak: 2 if the drift's quadrature has order 2. Without noise: UniPC's, from its own start."""
+    k, c = options["predictor"], options["corrector"]
+    order = min(k + 1, c + 1) if c else k
+    return {"weak": min(order, 2), "deterministic": min(order, 3 if c else 2)}
+
+
 @register(
     "sa-solver",
     family="SDE multistep",
@@ -37,6 +44,7 @@ def _check(predictor: int, corrector: int, tau: float) -> None:
     predicts="data",
     variable="lam",
     orders={"weak": 2},
+    limits=_limits,
     stochastic=True,
     reference="xue2023sasolver",
     equation="Algorithm 1",

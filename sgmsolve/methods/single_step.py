@@ -186,10 +186,17 @@ def _three(
     return b.plan()
 
 
+def _third_limits(claims: dict[str, float], options: Any, steps: int) -> dict[str, float]:
+    """Order 3 needs r2 = 2/3."""
+    r2 = options["r2"]
+    return claims if r2 is None or abs(r2 - 2 / 3) < 1e-9 else {"deterministic": 2}
+
+
 @register(
     "dpm-solver-3",
     summary="DPM-Solver-3, noise prediction.",
     orders={"deterministic": 3},
+    limits=_third_limits,
     evaluations=3,
     stages=3,
     weights=("published",),
@@ -213,6 +220,7 @@ def dpm_solver_3(
     "dpm++3s",
     summary="DPM-Solver++(3S), data prediction.",
     orders={"deterministic": 3},
+    limits=_third_limits,
     evaluations=3,
     stages=3,
     weights=("published",),
@@ -236,10 +244,14 @@ def dpmpp_3s(
     "dpm-solver-fast",
     summary="DPM-Solver-fast: order-3 steps closed by steps of order 2 and 1.",
     orders={"deterministic": 2},
+    limits=lambda claims, options, steps: {"deterministic": 3 if options["tail"] == "2" else 2},
     evaluations=3,
     stages=3,
     equation="Section 3.4",
-    order_notes="One first-order step at the end leaves an O(h^2) error, so the claim is 2, not 3.",
+    order_notes=(
+        "One first-order step at the end leaves an O(h^2) error, so the claim is 2, not 3; it is 3 "
+        "with tail='2'."
+    ),
     notes="tail='2,1' (default), '1' or '2' are the closing steps for budgets 3n, 3n+1 and 3n+2.",
     **_NOISE,
 )

@@ -39,6 +39,8 @@ class Affine:
         return self + (-other) if isinstance(other, Affine) else NotImplemented
 
     def __mul__(self, factor: Any) -> Affine:
+        if type(factor) is float:  # the hot path of plan building
+            return Affine({symbol: factor * block for symbol, block in self.terms.items()})
         if isinstance(factor, Affine):
             return NotImplemented
         if isinstance(factor, np.ndarray) and factor.ndim:

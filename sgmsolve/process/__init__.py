@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from sgmsolve.errors import ProcessError, unknown
+from sgmsolve.process._phase import FACTORS as FACTORS
+from sgmsolve.process._phase import AbstractPhaseSpace as AbstractPhaseSpace
+from sgmsolve.process._recipe import complete_recipe as complete_recipe
+from sgmsolve.process.augmented import AugmentedProcess as AugmentedProcess
 from sgmsolve.process.base import KINDS as KINDS
 from sgmsolve.process.base import AbstractProcess as AbstractProcess
 from sgmsolve.process.base import ScalarProcess as ScalarProcess
+from sgmsolve.process.cld import CLD as CLD
 from sgmsolve.process.edm import EDM as EDM
 from sgmsolve.process.edm import Flow as Flow
+from sgmsolve.process.psld import PSLD as PSLD
 from sgmsolve.process.subvp import SubVP as SubVP
 from sgmsolve.process.ve import VE as VE
 from sgmsolve.process.vp import VP as VP
@@ -18,7 +24,16 @@ from sgmsolve.process.vp import cosine_betas as cosine_betas
 from sgmsolve.process.vp import linear_betas as linear_betas
 from sgmsolve.process.vp import scaled_linear_betas as scaled_linear_betas
 
-PROCESSES: dict[str, Any] = {"vp": VP, "ve": VE, "subvp": SubVP, "edm": EDM, "flow": Flow}
+PROCESSES: dict[str, Any] = {
+    "vp": VP,
+    "ve": VE,
+    "subvp": SubVP,
+    "edm": EDM,
+    "flow": Flow,
+    "cld": CLD,
+    "psld": PSLD,
+    "augmented": AugmentedProcess,
+}
 """The class of every name that ``spec()["process"]`` may hold."""
 
 

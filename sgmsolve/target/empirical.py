@@ -23,6 +23,9 @@ CACHE_BLOCK = 2**17
 NEGLIGIBLE = -45.0
 """Log weight, relative to the largest, under which a data point is left out: e^-45 = 3e-20."""
 
+SMALLEST = 1.5 * NEGLIGIBLE
+"""Log weights below are raised to it: next to underflow, products are several times slower."""
+
 
 class Empirical(AbstractTarget):
     """Equal mixture of N(y_i, bandwidth^2 I) over a data set y_1..y_N.
@@ -97,18 +100,14 @@ class Empirical(AbstractTarget):
 
     def _weighted_mean(self, u: Any, alpha: Any, sigma: Any) -> Any:
         """The weighted mean of the centred data, (batch, dim)."""
-        xp = array_namespace(u)
         logits = self._logits(u, alpha, sigma)
-        logits = logits - xp.max(logits, axis=1, keepdims=True)
         right = self._constants.get("for mean", self._for_mean, u)
         if kind_of(u) == "numpy":
-            # At low noise a piece of the batch sees few data points: the others are left out.
-            kept = np.flatnonzero(logits.max(axis=0) > NEGLIGIBLE)
-            if kept.size < 0.7 * right.shape[0]:
-                logits, right = logits[:, kept], right[kept]
-        # Weights next to underflow would make the exponential and the product several times slower.
-        weight = xp.exp(xp.clip(logits, 1.5 * NEGLIGIBLE, None))
-        total = weight @ right
+            total = _host_total(logits, right)
+        else:
+            xp = array_namespace(u)
+            logits = logits - xp.max(logits, axis=1, keepdims=True)
+            total = xp.exp(xp.clip(logits, SMALLEST, None)) @ right
         return total[:, :-1] / total[:, -1:]
 
     def _predict(self, kind: str, x: Any, alpha: Any, sigma: Any) -> Any:
@@ -146,3 +145,18 @@ class Empirical(AbstractTarget):
 
     def _flow_map(self, x: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> Any:
         raise self._no_flow_map()
+
+
+def _host_total(logits: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """``exp(logits - max) @ right``, overwriting ``logits``: fresh pages cost as much as the sums.
+
+    At low noise a piece of the batch sees few data points; the others are left out.
+    """
+    logits -= logits.max(axis=1, keepdims=True)
+    # Written so that NaN counts as kept: one bad sample must not spoil the others.
+    kept = np.flatnonzero(~(logits.max(axis=0) <= NEGLIGIBLE))
+    if kept.size < 0.7 * right.shape[0]:
+        logits, right = logits[:, kept], right[kept]
+    np.maximum(logits, SMALLEST, out=logits)
+    np.exp(logits, out=logits)
+    return logits @ right

@@ -14,6 +14,7 @@ from sgmsolve.analysis.exact import data_law, error, marginal, output_moments
 from sgmsolve.analysis.moments import Moments
 from sgmsolve.backends import numpy_loop
 from sgmsolve.errors import AnalysisError
+from sgmsolve.methods.registry import find
 from sgmsolve.plan import PlanBuilder
 from sgmsolve.process import EDM, VP
 from sgmsolve.target import Gaussian, GaussianMixture
@@ -265,3 +266,32 @@ def test_refusals_are_sentences():
         output_moments(plan, TARGET, PROCESS, start=data_law(Gaussian([0.0], [1.0])))
     with pytest.raises(AnalysisError, match="unknown metric 'w3'"):
         error(plan, TARGET, PROCESS, metric="w3")
+
+
+@pytest.mark.parametrize("name", ["ddim-sde", "dpm++sde", "sde-dpm++3m", "sa-solver", "unipc-3"])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_composed_rows_are_the_rows_one_after_another(monkeypatch, name, steps):
+    """Few modes take batched products, many a loop: the same law, history and noise included."""
+    process, target = VP(), Gaussian([0.3, -0.2, 0.0], [0.1, 1.0, 1e-3])
+    plan = find(name)(process, np.linspace(0.9, 0.05, steps + 1), denoise=True)
+    fast = output_moments(plan, target, process)
+    monkeypatch.setattr(exact, "FEW", 0)
+    loop = output_moments(plan, target, process)
+    np.testing.assert_allclose(fast.mean, loop.mean, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(fast.covariance, loop.covariance, rtol=1e-10)
+
+
+@pytest.mark.parametrize("few", [0, 8])
+def test_noise_before_the_first_row_counts(monkeypatch, few):
+    """Up from t by exact noise, then one data prediction: both moments by hand."""
+    monkeypatch.setattr(exact, "FEW", few)
+    b = PlanBuilder(PROCESS, [1.0, 0.5], predicts="data", draws="iid")
+    for t, s in b.steps():
+        up = b.z + 0.75 * b.xi(t, 1.25)
+        b.advance(b.predict(up, 1.25), s)
+    plan = b.plan()
+    assert plan.active_draws(-1) == [0]
+    law = output_moments(plan, Gaussian([0.5], [2.0]), PROCESS)
+    gain = 2.0 / (2.0 + 1.25**2)
+    assert law.mean[0, 0] == pytest.approx(0.5, rel=1e-14)
+    assert law.variance[0, 0] == pytest.approx(gain**2 * (2.0 + 1.25**2), rel=1e-14)

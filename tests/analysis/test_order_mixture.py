@@ -11,6 +11,7 @@ from analysis.standins import ab2, ddim, euler_maruyama
 from sgmsolve.analysis import order_mixture
 from sgmsolve.analysis.exact import error
 from sgmsolve.analysis.order_mixture import (
+    _jackknife,
     classify_interval,
     coupled_slope,
     measure_weak,
@@ -147,3 +148,21 @@ def test_coupled_differences_agree_with_quadrature():
 def test_second_orders_on_the_mixture(name):
     row = measure_weak(name)
     assert row.status == "ok", row
+
+
+def test_the_interval_is_the_delta_methods():
+    """log2 of a ratio of means: its standard error to first order, from the batches' covariance."""
+    rng = np.random.default_rng(5)
+    batches = np.array([4.0, 1.0]) + rng.standard_normal((4000, 2)) * [0.8, 0.3]
+    slope, half_width = _jackknife(batches[:, :, None])
+    a, b = batches.mean(axis=0)
+    each = (batches[:, 0] / a - batches[:, 1] / b) / math.log(2)
+    assert slope == pytest.approx(math.log2(a / b), rel=1e-12)
+    # 1.96 is the 97.5 % point of the standard normal.
+    assert half_width == pytest.approx(1.959964 * each.std() / math.sqrt(4000), rel=3e-3)
+
+
+def test_the_mixture_is_the_documented_one():
+    np.testing.assert_array_equal(P.target.means[:, 0], [-0.8, 1.0])
+    np.testing.assert_allclose(P.target.eigenvalues[:, 0], [0.09, 0.16], rtol=1e-15)
+    np.testing.assert_allclose(P.target.weights, [0.6, 0.4], rtol=1e-15)

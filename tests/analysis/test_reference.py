@@ -79,6 +79,17 @@ def test_points_run_as_in_the_numpy_loop(method):
     np.testing.assert_allclose(run_points(plan, target, process, x, draw), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("method", [ddim, heun, ab2])
+@pytest.mark.parametrize("steps", [1, 2, 5, 8])
+def test_gaussian_maps_are_those_of_the_loop(method, steps):
+    """The composed map against the row-by-row loop, odd and even numbers of rows."""
+    process, target = VP(), Gaussian([0.3, -0.2], [0.1, 1.0])
+    plan = method(process, np.linspace(0.9, 0.1, steps + 1))
+    x = np.random.default_rng(2).standard_normal((4, 2))
+    loop = run_points(plan, target, process, x, lambda row, column: np.zeros((4, 2)))
+    np.testing.assert_allclose(run_points(plan, target, process, x), loop, rtol=1e-13, atol=1e-15)
+
+
 def test_starts_are_quantiles_of_the_marginal():
     p = problem("gaussian", "vp-working")
     alpha, sigma = p.process.alpha(1.0), p.process.sigma(1.0)

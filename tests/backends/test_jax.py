@@ -13,6 +13,7 @@ from executor_cases import GRID, PROCESS, Poisoned, Smooth, bashforth, euler, he
 
 from sgmsolve import solve
 from sgmsolve.backends import jax_scan
+from sgmsolve.errors import BackendError
 
 Z = jnp.asarray(np.random.default_rng(1).standard_normal((4, 3)))
 
@@ -143,3 +144,8 @@ def _steps(plan: Any, model: Any) -> list[Any]:
     from sgmsolve import steps
 
     return [s.x for s in steps(plan, model, Z, seed=4)]
+
+
+def test_reading_each_row_inside_jit_is_a_sentence() -> None:
+    with pytest.raises(BackendError, match=r"cannot be done inside jax\.jit"):
+        jax.jit(lambda z: solve(heun(PROCESS, GRID), Smooth(), z, check="each-row").x)(Z)

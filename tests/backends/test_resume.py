@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,11 @@ def test_resuming_something_else_is_a_sentence(tmp_path: Path) -> None:
     for path in (tmp_path / "no.npz", tmp_path / "absent.npz"):
         with pytest.raises(BackendError, match="holds no state of a run"):
             State.load(path)
+
+
+def test_a_damaged_state_is_a_sentence() -> None:
+    state = solve(PLANS["heun"], Smooth(), Z, callback=lambda s: True).state
+    assert state is not None
+    for changes in ({"registers": state.registers[:1]}, {"row": 17}, {"history": (Z,) * 3}):
+        with pytest.raises(BackendError, match="it is damaged"):
+            solve(PLANS["heun"], Smooth(), Z, resume=dataclasses.replace(state, **changes))

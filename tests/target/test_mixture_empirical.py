@@ -158,3 +158,15 @@ def test_empirical_is_a_mixture_under_every_process(process, t):
 def test_bad_input(build, words):
     with pytest.raises(TargetError, match=words):
         build()
+
+
+def test_a_sample_that_is_nan_spoils_no_other() -> None:
+    """Pieces of a batch leave out data points that none of them sees; NaN must not hide them."""
+    target, process = Empirical(normal((40, 3)), 0.05), EDM()
+    x = target.sample(6, 1) + 0.1 * normal((6, 3))
+    expected = target.predict("data", x, 0.1, process)
+    x[2] = np.nan
+    got = target.predict("data", x, 0.1, process)
+    assert np.isnan(got[2]).all()
+    others = np.arange(6) != 2
+    np.testing.assert_allclose(got[others], expected[others], rtol=1e-13)

@@ -15,7 +15,7 @@ def metric_tables(rows: Rows) -> list[dict[str, Any]]:
     """For each measured metric: title, explanation, budgets, lines sorted by the last error.
 
     Every line is a method with one cell a budget. The smallest error of a budget is marked, and so
-    is every one at or under the floor of exact samples. Metrics never share a table.
+    is every one within two deviations of the floor of exact samples. Metrics never share a table.
     """
     tables = []
     for metric, (title, text) in METRICS.items():
@@ -36,13 +36,14 @@ def metric_tables(rows: Rows) -> list[dict[str, Any]]:
         ]
         floors = [r["floor"] for r in own if r["floor"] is not None]
         floor = max(floors) if floors else None
+        spread = max((r["floor_spread"] or 0.0 for r in own), default=0.0)
         tables.append(
             {
                 "metric": metric,
                 "title": title,
                 "text": text,
                 "floor": floor,
-                "floor_text": _floor_text(metric, floor),
+                "floor_text": _floor_text(metric, floor, spread),
                 "budgets": budgets,
                 "lines": lines,
                 "chart": {"title": title, "floor": floor, "rows": [_point(r) for r in own]},
@@ -77,8 +78,8 @@ def _cell(row: Mapping[str, Any] | None, best: float | None) -> dict[str, Any]:
 
 
 def _at_floor(row: Mapping[str, Any]) -> bool:
-    """Whether sampling could not tell this result from an exact one."""
-    return row["metric"] in SAMPLED and row["error"] <= row["floor"]
+    """Whether sampling could not tell this result from an exact one: within two deviations."""
+    return row["metric"] in SAMPLED and row["error"] <= row["floor"] + 2 * row["floor_spread"]
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,12 +87,15 @@ def _point(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: row[k] for k in keys}
 
 
-def _floor_text(metric: str, floor: float | None) -> str:
+def _floor_text(metric: str, floor: float | None, spread: float) -> str:
     if floor is None:
         return ""
     if metric == "rms":
         return f"The reference itself is good to about {short(floor)}."
-    return f"Two sets of exact samples differ by {short(floor)}."
+    return (
+        f"Two sets of exact samples differ by {short(floor)} ± {short(spread)}; up to "
+        f"{short(floor + 2 * spread)} a result cannot be told from exact."
+    )
 
 
 def short(value: float) -> str:
