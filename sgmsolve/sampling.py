@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,9 @@ def build_plan(
         raise GridError(msg)
     more = dict(grid_options or {})
 
-    def build(count: int | None) -> Plan:
-        return record(process, grids.make(times, process, count, **more), **options)
+    def build(count: int | None, choice: Mapping[str, Any] | None = None) -> Plan:
+        given = {**(choice or {}), **options}
+        return record(process, grids.make(times, process, count, **more), **given)
 
     if steps is not None and nfe is not None:
         msg = f"steps = {steps} and nfe = {nfe} were both given; give one of them."
@@ -73,7 +74,8 @@ def build_plan(
     if not isinstance(times, str):
         msg = f"nfe = {nfe} was given with a grid of fixed times; leave nfe out."
         raise MethodError(msg)
-    return _spend(build, _budget(nfe), record)
+    free = [c for c in record.budget_options if not set(c) & set(options)] or [{}]
+    return _spend(build, _budget(nfe), record, free)
 
 
 def _record(process: Any, method: Any) -> Method:
@@ -104,24 +106,36 @@ def _budget(nfe: Any) -> int:
     return value
 
 
-def _spend(build: Any, nfe: int, record: Method) -> Plan:
-    """The plan with the most steps whose evaluations fit; evaluations do not fall with steps."""
+def _spend(build: Any, nfe: int, record: Method, choices: Sequence[Mapping[str, Any]]) -> Plan:
+    """The plan with the most steps, then the most evaluations, that fits the budget."""
+    found = [_most_steps(lambda n, c=c: build(n, c), nfe, record) for c in choices]
+    fitting = [(count, plan) for count, plan in found if plan.nfe <= nfe]
+    if not fitting:
+        least = min(plan.nfe for _, plan in found)
+        msg = (
+            f"one step of {record.name!r} takes {least} evaluations with these options, but the "
+            f"budget is nfe = {nfe}; give nfe >= {least}."
+        )
+        raise MethodError(msg)
+    return max(fitting, key=lambda pair: (pair[0], pair[1].nfe))[1]
+
+
+def _most_steps(build: Any, nfe: int, record: Method) -> tuple[int, Plan]:
+    """Steps and plan with the most steps in the budget; evaluations do not fall with steps.
+
+    Where not even one step fits, that one step's plan.
+    """
     count = max(1, nfe // max(1, record.evaluations))
     plan = build(count)
-    while plan.nfe > nfe:
-        if count == 1:
-            msg = (
-                f"one step of {record.name!r} takes {plan.nfe} evaluations with these options, but "
-                f"the budget is nfe = {nfe}; give nfe >= {plan.nfe}."
-            )
-            raise MethodError(msg)
+    while plan.nfe > nfe and count > 1:
         count = max(1, min(count - 1, count * nfe // plan.nfe))
         plan = build(count)
-    while True:
+    while plan.nfe <= nfe:
         longer = build(count + 1)
         if longer.nfe > nfe:
-            return plan
+            break
         plan, count = longer, count + 1
+    return count, plan
 
 
 def sample(

@@ -23,7 +23,7 @@ from sgmsolve.sampling import start
 PROCESS = VP()
 
 
-@pytest.mark.parametrize("method", [m.name for m in all_methods()])
+@pytest.mark.parametrize("method", [m.name for m in all_methods() if not m.budget_options])
 def test_a_budget_buys_the_most_steps_that_fit(method: str) -> None:
     counts = {}
     for steps in range(1, 9):
@@ -249,3 +249,12 @@ def test_keyed_noise_brings_its_own_start() -> None:
 def test_everything_public_can_be_imported_by_star() -> None:
     code = "from sgmsolve import *; sample, build_plan, as_model, Gaussian, solve, VP, errors"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("nfe", "tail"), [(18, "2,1"), (19, "1"), (20, "2"), (2, "2")])
+def test_dpm_solver_fast_spends_the_whole_budget(nfe: int, tail: str) -> None:
+    """Its closing steps are there to use up what a multiple of three leaves over."""
+    plan = build_plan(VP(), "dpm-solver-fast", nfe=nfe)
+    assert plan.nfe == nfe
+    assert plan.options["tail"] == tail
+    assert build_plan(VP(), "dpm-solver-fast", nfe=20, tail="2,1").nfe == 18

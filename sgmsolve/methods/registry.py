@@ -1,7 +1,7 @@
 """One record a method: it drives tests, the command line, the docs' table and citations.
 
-    @register("ddim", family="one-step", predicts="noise", orders={"deterministic": 1, "weak": 1},
-    ...) def ddim(process, grid, *, eta=0.0, denoise=False): ...
+    @register("ddim", family="one-step", predicts="noise", orders={"deterministic": 1}, ...)
+    def ddim(process, grid, *, eta=0.0, denoise=False): ...
 
 A method is a pure function ``(process, grid, **options) -> Plan``; its keyword-only parameters are
 its options, and an option that is not one of them is an error.
@@ -38,22 +38,21 @@ class Method:
         predicts: kind of prediction its plans consume.
         variable: the method's own variable, in which polynomial predictions are integrated exactly:
             ``"lam"`` (half log-SNR), ``"rho"`` (sigma/alpha) or ``"t"``.
-        orders: claimed orders by its theorem, keys ``deterministic`` and ``weak``; for a method
-        whose option
-            ``eta`` decides, both are given.
+        orders: claimed orders by its theorem with the default start, keys ``deterministic`` and
+            ``weak``. They hold from one time to another with noise left at the end: a first row
+            from alpha = 0 and a last one to sigma = 0 or a denoising row are of first order.
         matched: claimed orders with ``start="matched"``, where that differs.
-        published: claimed orders with ``start="published"`` (the default start) where the start
-        limits it.
+        limits: ``(claims, options, steps) -> claims``, where options change what is claimed.
         stochastic: whether the default options draw noise.
         evaluations: network evaluations a step, start-up rows aside.
-        stages: evaluations a step that the tree conditions must treat as stages (1: multistep or
-        one-step).
+        stages: evaluations a step that the tree conditions treat as stages (1 for multistep).
         weights: ``("exact",)``, ``("published",)`` or both, first the default.
         processes: names of processes it is for; empty: all.
         reference: citation key (``sgmsolve.methods.references``).
         equation: where in the paper.
         aliases: other names users may know.
         defaults: options preset by this record.
+        budget_options: sets of options among which a budget (``nfe=``) chooses.
         notes: what a user should know, one or two sentences.
         order_notes: why a claim is absent or conditional.
     """
@@ -76,6 +75,7 @@ class Method:
     equation: str = ""
     aliases: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    budget_options: tuple[Mapping[str, Any], ...] = ()
     notes: str = ""
     order_notes: str = ""
 

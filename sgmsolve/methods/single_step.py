@@ -16,7 +16,7 @@ from typing import Any
 
 from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
-from sgmsolve.methods.registry import register
+from sgmsolve.methods.registry import Build, register
 from sgmsolve.phi import phi
 from sgmsolve.plan import Affine, Plan, PlanBuilder
 
@@ -114,76 +114,48 @@ _NOISE: dict[str, Any] = {
 _DATA: dict[str, Any] = {**_NOISE, "predicts": "data", "reference": "lu2022dpmsolverpp"}
 
 
-def _two(
-    predicts: str, process: Any, grid: Sequence[Any], r: float, weights: str, denoise: bool
-) -> Plan:
-    _check_r(r=r)
-    _check_weights(weights)
-    b = PlanBuilder(process, grid, predicts=predicts, denoise=denoise)
-    for t, s in b.steps():
-        b.advance(second(b, b.z, t, s, r, weights))
-    return b.plan()
+def _two_stages(predicts: str) -> Build:
+    """Builder of the two-stage method for one kind of prediction."""
+
+    def build(
+        process: Any,
+        grid: Sequence[Any],
+        *,
+        r: float = 0.5,
+        weights: str = "published",
+        denoise: bool = False,
+    ) -> Plan:
+        """Inner point at lambda_t + r h; see ``second``."""
+        _check_r(r=r)
+        _check_weights(weights)
+        b = PlanBuilder(process, grid, predicts=predicts, denoise=denoise)
+        for t, s in b.steps():
+            b.advance(second(b, b.z, t, s, r, weights))
+        return b.plan()
+
+    return build
 
 
-@register(
-    "dpm-solver-2",
-    summary="DPM-Solver-2; with r = 1/2 also k-diffusion's DPM2.",
-    orders={"deterministic": 2},
-    evaluations=2,
-    stages=2,
-    weights=("published", "exact"),
-    equation="Algorithm 1",
-    aliases=("dpm2",),
-    **_NOISE,
-)
-def dpm_solver_2(
-    process: Any,
-    grid: Sequence[Any],
-    *,
-    r: float = 0.5,
-    weights: str = "published",
-    denoise: bool = False,
-) -> Plan:
-    """Noise prediction, inner point at lambda_t + r h; see ``second``."""
-    return _two("noise", process, grid, r, weights, denoise)
+def _three_stages(predicts: str) -> Build:
+    """Builder of the three-stage method for one kind of prediction."""
 
+    def build(
+        process: Any,
+        grid: Sequence[Any],
+        *,
+        r1: float | None = None,
+        r2: float | None = None,
+        denoise: bool = False,
+    ) -> Plan:
+        """Inner points at r1 h and r2 h (default 1/3, 2/3); see ``third``."""
+        _check_r(r1=r1, r2=r2)
+        b = PlanBuilder(process, grid, predicts=predicts, denoise=denoise)
+        for t, s in b.steps():
+            a1, a2 = third_fraction(t)
+            b.advance(third(b, b.z, t, s, a1 if r1 is None else r1, a2 if r2 is None else r2))
+        return b.plan()
 
-@register(
-    "dpm++2s",
-    summary="DPM-Solver++(2S), data prediction.",
-    orders={"deterministic": 2},
-    evaluations=2,
-    stages=2,
-    weights=("published", "exact"),
-    equation="Algorithm 1",
-    **_DATA,
-)
-def dpmpp_2s(
-    process: Any,
-    grid: Sequence[Any],
-    *,
-    r: float = 0.5,
-    weights: str = "published",
-    denoise: bool = False,
-) -> Plan:
-    """Data prediction, inner point at lambda_t + r h; see ``second``."""
-    return _two("data", process, grid, r, weights, denoise)
-
-
-def _three(
-    predicts: str,
-    process: Any,
-    grid: Sequence[Any],
-    r1: float | None,
-    r2: float | None,
-    denoise: bool,
-) -> Plan:
-    _check_r(r1=r1, r2=r2)
-    b = PlanBuilder(process, grid, predicts=predicts, denoise=denoise)
-    for t, s in b.steps():
-        a1, a2 = third_fraction(t)
-        b.advance(third(b, b.z, t, s, a1 if r1 is None else r1, a2 if r2 is None else r2))
-    return b.plan()
+    return build
 
 
 def _third_limits(claims: dict[str, float], options: Any, steps: int) -> dict[str, float]:
@@ -192,52 +164,45 @@ def _third_limits(claims: dict[str, float], options: Any, steps: int) -> dict[st
     return claims if r2 is None or abs(r2 - 2 / 3) < 1e-9 else {"deterministic": 2}
 
 
-@register(
+_TWO: dict[str, Any] = {
+    "orders": {"deterministic": 2},
+    "evaluations": 2,
+    "stages": 2,
+    "weights": ("published", "exact"),
+    "equation": "Algorithm 1",
+}
+_THREE: dict[str, Any] = {
+    "orders": {"deterministic": 3},
+    "limits": _third_limits,
+    "evaluations": 3,
+    "stages": 3,
+    "weights": ("published",),
+    "order_notes": "Order 3 needs r2 = 2/3; other r2 give order 2.",
+}
+register(
+    "dpm-solver-2",
+    summary="DPM-Solver-2; with r = 1/2 also k-diffusion's DPM2.",
+    aliases=("dpm2",),
+    **_TWO,
+    **_NOISE,
+)(_two_stages("noise"))
+register("dpm++2s", summary="DPM-Solver++(2S), data prediction.", **_TWO, **_DATA)(
+    _two_stages("data")
+)
+register(
     "dpm-solver-3",
     summary="DPM-Solver-3, noise prediction.",
-    orders={"deterministic": 3},
-    limits=_third_limits,
-    evaluations=3,
-    stages=3,
-    weights=("published",),
     equation="Algorithm 2",
-    order_notes="Order 3 needs r2 = 2/3; other r2 give order 2.",
+    **_THREE,
     **_NOISE,
-)
-def dpm_solver_3(
-    process: Any,
-    grid: Sequence[Any],
-    *,
-    r1: float | None = None,
-    r2: float | None = None,
-    denoise: bool = False,
-) -> Plan:
-    """Noise prediction, inner points at r1 h and r2 h (default 1/3, 2/3); see ``third``."""
-    return _three("noise", process, grid, r1, r2, denoise)
-
-
-@register(
+)(_three_stages("noise"))
+register(
     "dpm++3s",
     summary="DPM-Solver++(3S), data prediction.",
-    orders={"deterministic": 3},
-    limits=_third_limits,
-    evaluations=3,
-    stages=3,
-    weights=("published",),
-    equation="Section 4.1, single-step order 3",
-    order_notes="Order 3 needs r2 = 2/3; other r2 give order 2.",
+    equation="single-step order 3",
+    **_THREE,
     **_DATA,
-)
-def dpmpp_3s(
-    process: Any,
-    grid: Sequence[Any],
-    *,
-    r1: float | None = None,
-    r2: float | None = None,
-    denoise: bool = False,
-) -> Plan:
-    """Data prediction, inner points at r1 h and r2 h (default 1/3, 2/3); see ``third``."""
-    return _three("data", process, grid, r1, r2, denoise)
+)(_three_stages("data"))
 
 
 @register(
@@ -252,7 +217,11 @@ def dpmpp_3s(
         "One first-order step at the end leaves an O(h^2) error, so the claim is 2, not 3; it is 3 "
         "with tail='2'."
     ),
-    notes="tail='2,1' (default), '1' or '2' are the closing steps for budgets 3n, 3n+1 and 3n+2.",
+    notes=(
+        "tail='2,1' (default), '1' or '2' are the closing steps for budgets 3n, 3n+1 and 3n+2; "
+        "nfe= chooses among them."
+    ),
+    budget_options=({"tail": "2,1"}, {"tail": "1"}, {"tail": "2"}),
     **_NOISE,
 )
 def dpm_solver_fast(
@@ -263,7 +232,7 @@ def dpm_solver_fast(
         msg = f"tail = {tail!r} was given, but it is '2,1', '1' or '2'."
         raise MethodError(msg)
     b = PlanBuilder(process, grid, predicts="noise", denoise=denoise)
-    steps = [p for p in _pairs(b)]
+    steps = _pairs(b)
     closing = [int(order) for order in tail.split(",")][-len(steps) :] if steps else []
     orders = [3] * (len(steps) - len(closing)) + closing
     for (t, s), order in zip(b.steps(), orders, strict=True):

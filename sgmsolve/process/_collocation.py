@@ -46,7 +46,10 @@ def _rule(points: int, digits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
     # Polynomials of degree n - 1 are integrated exactly by the rule itself on [0, c_i].
     rows = [
-        [ci * sum(w * lagrange(j, ci * x) for x, w in zip(c, b, strict=True)) for j in range(points)]
+        [
+            ci * sum(w * lagrange(j, ci * x) for x, w in zip(c, b, strict=True))
+            for j in range(points)
+        ]
         for ci in c
     ]
     return np.array(c), np.array(b), np.array(rows)
