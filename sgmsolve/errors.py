@@ -69,6 +69,10 @@ def nearest(given: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+LISTED = 20
+"""So many known names a sentence lists."""
+
+
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
     """Return the sentence for an unknown name: what was given, the nearest name, the known names.
 
@@ -76,5 +80,7 @@ def unknown(what: str, given: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = nearest(given, names)
-    listed = f" Known: {', '.join(names)}." if not near or len(names) <= 20 else ""
-    return f"unknown {what} {given!r}.{near}{listed}"
+    if near and len(names) > LISTED:
+        return f"unknown {what} {given!r}.{near}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"unknown {what} {given!r}.{near} Known: {', '.join(names[:LISTED])}{more}."

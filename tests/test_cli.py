@@ -45,7 +45,11 @@ def test_methods_as_json_are_the_registry(capsys: pytest.CaptureFixture[str]) ->
     assert by_name["dpm++3m"]["matched"]["deterministic"] == 3
 
 
-def test_method_and_problem_lists_name_all(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_method_and_problem_lists_name_all(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)  # names stay whole on an ordinary terminal
     listed = succeed(capsys, "methods")
     assert all(m.name in listed for m in all_methods())
     assert "order" in succeed(capsys, "methods", "unipc-3")

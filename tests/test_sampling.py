@@ -14,7 +14,7 @@ from executor_cases import BACKENDS, Smooth, to_host
 from scipy import stats
 
 import sgmsolve
-from sgmsolve import EDM, VP, Gaussian, as_model, build_plan, sample
+from sgmsolve import EDM, VP, Gaussian, GaussianMixture, as_model, build_plan, sample
 from sgmsolve.backends.noise import SMALL
 from sgmsolve.errors import BackendError, GridError, MethodError, ProcessError
 from sgmsolve.methods.registry import all_methods
@@ -258,3 +258,11 @@ def test_dpm_solver_fast_spends_the_whole_budget(nfe: int, tail: str) -> None:
     assert plan.nfe == nfe
     assert plan.options["tail"] == tail
     assert build_plan(VP(), "dpm-solver-fast", nfe=20, tail="2,1").nfe == 18
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_missing_library_is_a_sentence(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    model = GaussianMixture.ring().model(PROCESS)
+    with pytest.raises(BackendError, match=rf"pip install 'sgmsolve\[{backend}\]'"):
+        sample(PROCESS, model, shape=(2,), steps=2, backend=backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import operator
 import sys
 from typing import Any
@@ -44,6 +45,9 @@ def empty_state(
             backend = "torch"
             dtype = weights.dtype if dtype is None else dtype
             device = weights.device if device is None else device
+    if backend in ("torch", "jax") and importlib.util.find_spec(backend) is None:
+        msg = f"backend = {backend!r} needs {backend}; pip install 'sgmsolve[{backend}]'."
+        raise BackendError(msg)
     make = {"torch": _torch, "jax": _jax}.get(backend or "numpy", _numpy)
     return make(full, dtype, device)
 

@@ -148,8 +148,10 @@ def new_table(
         title_style="bold",
         padding=(0, gap - 2, 0, 1),
     )
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for i, name in enumerate(columns):  # the first holds names to copy: other columns give way
+        table.add_column(
+            name, justify="right" if name in right else "left", overflow="fold", no_wrap=i == 0
+        )
     return table
 
 

@@ -49,7 +49,7 @@ def _list(found: list[Method]) -> None:
     from rich.text import Text
 
     columns = ["method", "nfe/step", "order", "matched", "noise", "what"]
-    table = new_table(f"{len(found)} methods", columns, right=["nfe/step"])
+    table = new_table(f"{len(found)} methods", columns, right=["nfe/step"], gap=2)
     family = ""
     for m in sorted(found, key=lambda m: m.family):
         if m.family != family:

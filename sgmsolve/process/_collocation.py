@@ -21,7 +21,6 @@ from sgmsolve.errors import ProcessError
 from sgmsolve.phi import gauss_legendre
 
 Matrix = Callable[[Any], np.ndarray]
-POINTS = 12
 _MOST_PANELS = 512
 
 
@@ -55,7 +54,7 @@ def _rule(points: int, digits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.array(c), np.array(b), np.array(rows)
 
 
-def _panel(F: Matrix, a: Any, h: Any, rule: Any, m: int) -> tuple[np.ndarray, np.ndarray]:
+def panel_flow(F: Matrix, a: Any, h: Any, rule: Any, m: int) -> tuple[np.ndarray, np.ndarray]:
     """Solution of Y' = F Y, Y(a) = I: at the nodes (n, m, m) and at a + h."""
     c, b, matrix = rule
     drift = np.array([h * F(a + x * h) for x in c])
@@ -73,14 +72,13 @@ def _panel(F: Matrix, a: Any, h: Any, rule: Any, m: int) -> tuple[np.ndarray, np
     return y, eye + np.tensordot(b, drift @ y, axes=1)
 
 
-def _setting(like: Any) -> tuple[Any, int]:
-    """The rule for a number type, and its number of points."""
+def setting(like: Any) -> Any:
+    """The rule for a number type."""
     if is_multiprecision(like):
         import mpmath
 
-        points = 12 + mpmath.mp.dps // 2
-        return _rule(points, mpmath.mp.dps), points
-    return _rule(POINTS, 0), POINTS
+        return _rule(12 + mpmath.mp.dps // 2, mpmath.mp.dps)
+    return _rule(12, 0)
 
 
 class Propagator:
@@ -88,7 +86,7 @@ class Propagator:
 
     def __init__(self, F: Matrix, G: Matrix, m: int, constant: bool, times: tuple[float, float]):
         self.F, self.G, self.m, self.constant = F, G, m, constant
-        self._density = self._panels_per_time(*times)
+        self.density = self._panels_per_time(*times)
 
     def _panels_per_time(self, low: float, high: float) -> float:
         """Panels a unit of time: enough for |F|, then doubled until the flow stands still."""
@@ -125,27 +123,28 @@ class Propagator:
 
     def flow(self, start: Any, end: Any) -> np.ndarray:
         """Psi from ``start`` to ``end``, either direction, (m, m)."""
-        rule, _ = _setting(end)
-        panels, h = self._grid(start, end, self._density)
+        rule = setting(end)
+        panels, h = self._grid(start, end, self.density)
         psi = np.eye(self.m, dtype=int) + 0 * self.F(end)
         whole: Any = None
         for i in range(panels):
             # A constant F has the same solution on every panel.
             if whole is None or not self.constant:
-                _, whole = _panel(self.F, start + i * h, h, rule, self.m)
+                _, whole = panel_flow(self.F, start + i * h, h, rule, self.m)
             psi = whole @ psi
         return psi
 
     def noise(self, start: Any, end: Any) -> tuple[np.ndarray, np.ndarray]:
         """(Psi, V): the flow, and columns (m, N) whose Gram matrix V V^T is the covariance."""
-        return self._forward(start, end, self._density)
+        return self._forward(start, end, self.density)
 
     def _forward(self, start: Any, end: Any, density: float) -> tuple[np.ndarray, np.ndarray]:
         """March back from ``end``: P(s) = Psi(s -> end) obeys dP^T/d(end - s) = F(s)^T P^T."""
-        rule, points = _setting(end)
+        rule = setting(end)
         c, b, _ = rule
         panels, h = self._grid(start, end, density)
         psi = np.eye(self.m, dtype=int) + 0 * self.F(end)
+        roots = (b * h) ** (0 * h + 0.5)
         columns = []
         inner: Any = None
         for i in range(panels):
@@ -155,10 +154,10 @@ class Propagator:
                 return self.F(top - u).T
 
             if inner is None or not self.constant:
-                inner, whole = _panel(back, 0 * h, h, rule, self.m)
-            for j in range(points):
-                root = (b[j] * h) ** (0 * h + 0.5)
-                columns.append(root * (psi @ inner[j].T @ self.G(top - c[j] * h)))
+                inner, whole = panel_flow(back, 0 * h, h, rule, self.m)
+                driven = np.array([self.G(top - x * h) for x in c])
+                driven = roots[:, None, None] * (inner.swapaxes(1, 2) @ driven)
+            columns.append((psi @ driven).transpose(1, 0, 2).reshape(self.m, -1))
             psi = psi @ whole.T
         return psi, np.concatenate(columns, axis=1)
 
@@ -184,3 +183,15 @@ def triangular(columns: np.ndarray, lower: bool) -> np.ndarray:
     factor = np.tril(a[:m].T)
     factor = factor * np.where(np.diag(factor) < 0, -1, 1)
     return factor if lower else factor[::-1, ::-1]
+
+
+def invert_triangular(factor: np.ndarray, lower: bool) -> np.ndarray:
+    """Inverse of a triangular matrix by substitution, column by column."""
+    a = factor if lower else factor[::-1, ::-1]
+    m = a.shape[0]
+    out = 0 * a
+    for j in range(m):
+        out[j, j] = 1 / a[j, j]
+        for i in range(j + 1, m):
+            out[i, j] = -(a[i, j:i] @ out[j:i, j]) / a[i, i]
+    return out if lower else out[::-1, ::-1]

@@ -102,7 +102,7 @@ class AbstractLangevin(AbstractPhaseSpace):
         return self._schedule.beta(t)
 
     def clock(self, t: Any) -> Any:
-        """b = int_0^t beta."""
+        """The oscillator's time, int_0^t beta."""
         return self._schedule.integral(t)
 
     def F(self, t: Any) -> Any:

@@ -35,7 +35,8 @@ class AbstractPhaseSpace(AbstractProcess):
         E[z(0) | z(t) = z] = Psi^-1 (z + Q score(z, t)).
 
     Proof. p_t(z) = int p_0(y) N(z; Psi y, Q) dy and grad_z N(z; Psi y, Q) = -Q^-1 (z - Psi y) N, so
-    Q grad p_t(z) = int (Psi y - z) p_0(y) N dy; dividing by p_t, Q score = Psi E[z(0) | z] - z. QED.
+    Q grad p_t(z) = int (Psi y - z) p_0(y) N dy; divided by p_t this is Q score = Psi E[z(0) | z]
+    - z. QED.
     Component 0 may use Sigma in place of Q: Sigma - Q = Psi C0 Psi^T, where C0, the initial
     covariance given x0, has a zero first row, so e_0^T Psi^-1 (Sigma - Q) = 0. Component 0 is thus
     also what [x0; m0] = Psi^-1 (z - L eps) gives in the code of PSLD.

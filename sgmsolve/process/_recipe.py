@@ -1,4 +1,4 @@
-"""The complete recipe: which linear processes have a given stationary law, and whether they reach it.
+"""The complete recipe: which linear processes leave a law invariant, and whether they reach it.
 
 Every linear SDE dz = F z dt + G dw that leaves N(0, S) invariant has the form
 
@@ -62,8 +62,8 @@ def check_convergence(psi: Any, stationary: Any, t_max: float) -> None:
         shown = np.round(direction / np.abs(direction).max(), 3).tolist()
         msg = (
             f"the process does not converge to its stationary law: over [0, {t_max:.6g}] it keeps "
-            f"the fraction {min(sizes[0], 1.0):.6g} of a deviation along {shown} (components); give "
-            f"noise and friction to a component that this direction reaches."
+            f"the fraction {min(sizes[0], 1.0):.6g} of a deviation along {shown} (components); "
+            f"give noise and friction to a component that this direction reaches."
         )
         raise ProcessError(msg)
 
@@ -79,7 +79,10 @@ def law_factor(stationary: np.ndarray) -> np.ndarray:
         raise ProcessError(msg)
     factor = cholesky(stationary)
     if np.any(np.diag(factor) == 0):
-        msg = f"the stationary covariance {stationary.tolist()} is singular; every component needs one."
+        msg = (
+            f"the stationary covariance {stationary.tolist()} is singular; every component needs "
+            f"a positive variance of its own."
+        )
         raise ProcessError(msg)
     return factor
 

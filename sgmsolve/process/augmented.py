@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
-from sgmsolve._array import kind_of, ops
+from sgmsolve._array import ops
 from sgmsolve.errors import ProcessError
 from sgmsolve.phi import cholesky
 from sgmsolve.process._checks import check_times
-from sgmsolve.process._collocation import Propagator, triangular
+from sgmsolve.process._collocation import Propagator, invert_triangular, triangular
+from sgmsolve.process._frame import Frame
+from sgmsolve.process._host import each_time, frozen_matrix
 from sgmsolve.process._phase import AbstractPhaseSpace, check_factor, check_kernel
 from sgmsolve.process._recipe import check_convergence, complete_recipe, law_factor, sample_times
 
@@ -77,7 +78,7 @@ class AugmentedProcess(AbstractPhaseSpace):
         for name in ("drift", "diffusion"):
             given = getattr(self, name)
             if not callable(given):
-                object.__setattr__(self, name, _frozen(given, name))
+                object.__setattr__(self, name, frozen_matrix(given, name))
             elif not self.label:
                 msg = (
                     f"{name} is a function, which a saved plan cannot hold; pass label='...', a "
@@ -86,7 +87,7 @@ class AugmentedProcess(AbstractPhaseSpace):
                 raise ProcessError(msg)
 
     def _settle_initial(self, m: int) -> None:
-        given = np.zeros((m, m)) if self.initial is None else _frozen(self.initial, "initial")
+        given = np.zeros((m, m)) if self.initial is None else frozen_matrix(self.initial, "initial")
         if given.shape != (m, m) or np.any(given[0] != 0) or np.any(given[:, 0] != 0):
             msg = (
                 f"initial must be a covariance ({m}, {m}) whose row and column 0 are zero (x(0) is "
@@ -97,7 +98,7 @@ class AugmentedProcess(AbstractPhaseSpace):
         object.__setattr__(self, "initial", given)
 
     def _check_stationary(self, m: int) -> None:
-        law = _frozen(self.stationary, "stationary")
+        law = frozen_matrix(self.stationary, "stationary")
         law_factor(law)
         if law.shape != (m, m):
             msg = f"the stationary law has shape {law.shape}, expected ({m}, {m}), its covariance."
@@ -149,15 +150,15 @@ class AugmentedProcess(AbstractPhaseSpace):
 
     def F(self, t: Any) -> Any:
         """Drift matrix, (..., m, m)."""
-        return _each(self._host_drift, t)
+        return each_time(self._host_drift, t)
 
     def G(self, t: Any) -> Any:
         """Diffusion matrix, (..., m, m)."""
-        return _each(self._host_diffusion, t)
+        return each_time(self._host_diffusion, t)
 
     def flow(self, start: Any, end: Any) -> Any:
         """Linear flow, (..., m, m), in either direction."""
-        return _each(self._propagator.flow, start, end)
+        return each_time(self._propagator.flow, start, end)
 
     def transition(self, start: Any, end: Any) -> tuple[Any, Any]:
         """(Psi, Sigma), each (..., m, m); Sigma is a Gram matrix, so nothing cancels."""
@@ -166,7 +167,7 @@ class AugmentedProcess(AbstractPhaseSpace):
             columns = self._propagator.noise(a, b)[1]
             return columns @ columns.T
 
-        return self.flow(start, end), _each(sigma, start, end)
+        return self.flow(start, end), each_time(sigma, start, end)
 
     def loading(self, t: Any) -> Any:
         """First column of the flow, (..., m)."""
@@ -179,7 +180,7 @@ class AugmentedProcess(AbstractPhaseSpace):
             columns = self._columns(a, "hsm")
             return columns @ columns.T
 
-        return _each(full, t)
+        return each_time(full, t)
 
     def _columns(self, t: Any, kernel: str) -> np.ndarray:
         """V (m, N) with V V^T the kernel's covariance."""
@@ -195,29 +196,45 @@ class AugmentedProcess(AbstractPhaseSpace):
         return np.asarray(np.vectorize(ops(t).number, otypes=[object])(self.initial))
 
     def factor(self, name: str, t: Any, kernel: str = "hsm") -> Any:
-        """Triangular L with L L^T the kernel's covariance, (..., m, m).
+        """L with L L^T the kernel's covariance, (..., m, m); see ``AbstractPhaseSpace``."""
+        check_factor(name)
 
-        The rotation-free factor is not offered here: it is a property of CLD and PSLD.
-        Raises: ProcessError for it and for unknown names.
-        """
-        if check_factor(name) == "rotation-free":
-            msg = (
-                "AugmentedProcess has no rotation-free factor; use noise:lower or noise:upper, or "
-                "CLD or PSLD where the process is one of them."
-            )
-            raise ProcessError(msg)
-        return _each(lambda a: triangular(self._columns(a, kernel), name == "lower"), t)
+        def one(a: Any) -> np.ndarray:
+            found = triangular(self._columns(a, kernel), name != "upper")
+            return found if name != "rotation-free" or a == 0 else found @ self._frame(kernel)(a)
+
+        return each_time(one, t)
 
     def inverse_factor(self, name: str, t: Any, kernel: str = "hsm") -> Any:
         """Inverse of ``factor``, (..., m, m); ProcessError where some direction has no noise."""
+        check_factor(name)
 
-        def inverse(a: Any) -> np.ndarray:
-            factor = self.factor(name, a, kernel)
+        def one(a: Any) -> np.ndarray:
+            factor = triangular(self._columns(a, kernel), name != "upper")
             if np.any(np.diag(factor) == 0):
                 raise ProcessError(self._no_inverse(a, kernel))
-            return _invert(factor, name == "lower")
+            inverse = invert_triangular(factor, name != "upper")
+            return inverse if name != "rotation-free" else self._frame(kernel)(a).T @ inverse
 
-        return _each(inverse, t)
+        return each_time(one, t)
+
+    def _lower(self, kernel: str, t: Any) -> np.ndarray:
+        factor = triangular(self._columns(t, kernel), True)
+        if np.any(np.diag(factor) == 0):
+            raise ProcessError(self._no_inverse(t, kernel))
+        return factor
+
+    def _frame(self, kernel: str) -> Frame:
+        if kernel not in self._frames:
+            lower = functools.partial(self._lower, kernel)
+            drift, diffusion = self._host_drift, self._host_diffusion
+            made = Frame(lower, drift, diffusion, self.t_max, self._propagator.density)
+            self._frames[kernel] = made
+        return self._frames[kernel]
+
+    @functools.cached_property
+    def _frames(self) -> dict[str, Frame]:
+        return {}
 
     def spec(self) -> dict[str, Any]:
         """Description; only constant matrices can be made again by ``from_spec``.
@@ -246,58 +263,3 @@ class AugmentedProcess(AbstractPhaseSpace):
     def __repr__(self) -> str:
         what = self.label or "constant F, G"
         return f"AugmentedProcess({what}, names={self.names}, t_max={self.t_max:g})"
-
-
-def _frozen(value: Any, what: str) -> np.ndarray:
-    if isinstance(value, str):
-        msg = (
-            f"{what} was the function {value!r} when this process was described, and a description "
-            f"cannot hold a function; make the AugmentedProcess again from your functions."
-        )
-        raise ProcessError(msg)
-    try:
-        found = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        msg = f"{what} = {value!r} is no matrix of numbers (m, m); pass nested lists or an array."
-        raise ProcessError(msg) from error
-    if found.ndim != 2 or found.shape[0] != found.shape[1] or not np.isfinite(found).all():
-        msg = f"{what} has shape {found.shape}, expected a finite square matrix (m, m)."
-        raise ProcessError(msg)
-    found.setflags(write=False)
-    return found
-
-
-def _invert(factor: np.ndarray, lower: bool) -> np.ndarray:
-    """Inverse of a triangular matrix by substitution, column by column."""
-    a = factor if lower else factor[::-1, ::-1]
-    m = a.shape[0]
-    out = 0 * a
-    for j in range(m):
-        out[j, j] = 1 / a[j, j]
-        for i in range(j + 1, m):
-            out[i, j] = -(a[i, j:i] @ out[j:i, j]) / a[i, i]
-    return out if lower else out[::-1, ::-1]
-
-
-def _each(fn: Callable[..., np.ndarray], *times: Any) -> Any:
-    """``fn`` at host times; an array of times is worked through one by one."""
-    like = times[-1]
-    if ops(like).host:
-        return fn(*(float(t) if isinstance(t, int) else t for t in times))
-    if type(like).__name__.endswith("Tracer"):
-        msg = (
-            "AugmentedProcess works on the host and cannot be traced by jax; its values enter plans "
-            "as constants, so build the plan outside of jit."
-        )
-        raise ProcessError(msg)
-    xp = ops(like)
-    shape = tuple(like.shape)
-    columns = [np.broadcast_to(np.asarray(_host(t), np.float64), shape).ravel() for t in times]
-    values = [fn(*(float(v) for v in row)) for row in zip(*columns, strict=True)]
-    made = np.array(values, dtype=np.float64).reshape(*shape, *np.shape(values[0]))
-    place = {"device": like.device} if kind_of(like) == "torch" else {}
-    return xp.asarray(made, dtype=like.dtype, **place)
-
-
-def _host(t: Any) -> Any:
-    return t.detach().cpu().numpy() if kind_of(t) == "torch" else t

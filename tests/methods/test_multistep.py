@@ -15,7 +15,7 @@ from sgmsolve.plan import PlanBuilder
 from sgmsolve.process import EDM, VP, Flow
 
 DETERMINISTIC = [m.name for m in all_methods() if m.family == "multistep"]
-STOCHASTIC = [m.name for m in all_methods() if m.family == "multistep-sde"]
+STOCHASTIC = [m.name for m in all_methods() if m.family == "SDE multistep"]
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)

@@ -7,24 +7,15 @@ import pickle
 import mpmath as mp
 import numpy as np
 import pytest
+from phase_cases import CASES, THREE
 
-from process.phase_cases import CASES
 from sgmsolve.errors import ProcessError
 from sgmsolve.process import CLD, PROCESSES, PSLD, AugmentedProcess, complete_recipe, from_spec
-
-CHAIN = AugmentedProcess(
-    [[0.0, 2.0, 0.0], [-2.0, 0.0, 3.0], [0.0, -3.0, -6.0]],
-    np.diag([0.0, 0.0, np.sqrt(12.0)]),
-    np.diag([0.0, 0.04, 0.04]),
-    np.eye(3),
-    t_max=6.0,
-)
-"""Third-order Langevin: the noise reaches the position through two integrations."""
 
 
 @pytest.fixture(params=[*CASES, "chain"])
 def process(request):
-    return CHAIN if request.param == "chain" else CASES[request.param]
+    return THREE if request.param == "chain" else CASES[request.param]
 
 
 def test_descriptions_go_through_json(process):
@@ -117,16 +108,16 @@ def test_stationary_law_is_verified():
 
 def test_chain_of_three_against_mpmath():
     """Entries and diagonals of factors where the noise is integrated twice: t^2.5 beside t^0.5."""
-    for t in (1e-8, 1e-4, 0.3, 6.0):
+    for t in (1e-8, 1e-4, 0.3, 2.0):
         for kernel in ("hsm", "dsm"):
-            _, found = CHAIN.kernel(t, kernel)
-            lower, upper = CHAIN.factor("lower", t, kernel), CHAIN.factor("upper", t, kernel)
+            _, found = THREE.kernel(t, kernel)
+            lower, upper = THREE.factor("lower", t, kernel), THREE.factor("upper", t, kernel)
             with mp.workdps(90):
-                F = mp.matrix(CHAIN.F(0.5).tolist())
+                F = mp.matrix(THREE.F(0.5).tolist())
                 psi = mp.expm(F * mp.mpf(t), method="taylor")
                 first = mp.diag([0, mp.mpf(0.04), mp.mpf(0.04)]) * (kernel == "hsm")
                 # The stationary law, from G's rounded entry.
-                law = mp.eye(3) * (mp.mpf(CHAIN.G(0.5)[2, 2]) ** 2 / 12)
+                law = mp.eye(3) * (mp.mpf(THREE.G(0.5)[2, 2]) ** 2 / 12)
                 cov = law - psi * law * psi.T + psi * first * psi.T
                 for i in range(3):
                     for j in range(3):
@@ -147,13 +138,43 @@ def test_chain_of_three_against_mpmath():
             assert not np.tril(upper, -1).any()
 
 
+@pytest.mark.parametrize("kernel", ["hsm", "dsm"])
+def test_rotation_free_factor(kernel):
+    """Against PSLD's angle for two components, against its own equation for three."""
+    known = CASES["psld"]
+    made = AugmentedProcess(known.F(0.5), known.G(0.5), known.initial_covariance)
+    for t in (1e-8, 1e-3, 0.2, 1.0):
+        R = known.factor("rotation-free", t, kernel)
+        size = np.sqrt((R**2).sum(axis=1, keepdims=True))
+        gap = (made.factor("rotation-free", t, kernel) - R) / size
+        assert np.abs(gap).max() < 1e-12
+
+    def R(t):
+        return THREE.factor("rotation-free", t, kernel)
+
+    for t in (1e-5, 0.3, 1.7):
+        h = 1e-4 * t
+        slope = (R(t - 2 * h) - 8 * R(t - h) + 8 * R(t + h) - R(t + 2 * h)) / (12 * h)
+        inverse, G = THREE.inverse_factor("lower", t, kernel), THREE.G(t)
+        wanted = (THREE.F(t) + G @ G.T @ inverse.T @ inverse / 2) @ R(t)
+        size = np.sqrt((R(t) ** 2).sum(axis=1, keepdims=True))
+        assert np.abs((slope - wanted) / size).max() * t < 1e-9
+        assert (
+            np.abs(THREE.inverse_factor("rotation-free", t, kernel) @ R(t) - np.eye(3)).max() < 1e-9
+        )
+    np.testing.assert_allclose(R(2.0), THREE.factor("lower", 2.0, kernel), atol=1e-14)
+    assert pickle.loads(pickle.dumps(THREE)) == THREE
+
+
 def turning(t):
     """A drift whose values at different times do not commute; smooth in t, floats or mpmath."""
-    return np.array([[-1.0 + 0 * t, 3 * t, 0 * t], [-2 + t * t, -t, 1 + 0 * t], [t, -1 + t, -2 + t]])
+    o = 0 * t
+    return np.array([[o - 1, 3 * t, o], [t * t - 2, -t, o + 1], [t, t - 1, t - 2]])
 
 
 def noisy(t):
-    return np.array([[0 * t, 0 * t, 0 * t], [0 * t, 1 + t, 0 * t], [0 * t, t * t, 2 + 0 * t]])
+    o = 0 * t
+    return np.array([[o, o, o], [o, 1 + t, o], [o, t * t, o + 2]])
 
 
 def test_time_varying_drift_against_an_ode_solver():
@@ -239,7 +260,10 @@ def test_functions_are_described_by_label_and_values():
             ).flow(0.0, 1.0),
             "varies too fast",
         ),
-        (lambda: CHAIN.factor("rotation-free", 0.5), "has no rotation-free factor"),
+        (
+            lambda: AugmentedProcess(-np.eye(2), np.zeros((2, 2))).factor("rotation-free", 0.5),
+            "is singular at t = 0.5",
+        ),
     ],
 )
 def test_impossible_matrices_are_sentences(make, sentence):
@@ -251,10 +275,10 @@ def test_impossible_matrices_are_sentences(make, sentence):
 def test_arrays_of_times_one_by_one():
     torch = pytest.importorskip("torch")
     t = torch.tensor([[0.1, 0.4]], dtype=torch.float32)
-    found = CHAIN.covariance(t)
+    found = THREE.covariance(t)
     assert (tuple(found.shape), found.dtype) == ((1, 2, 3, 3), torch.float32)
-    np.testing.assert_allclose(found[0, 1], CHAIN.covariance(float(t[0, 1])), rtol=1e-6)
-    assert CHAIN.loading(np.array([0.1, 0.4])).shape == (2, 3)
+    np.testing.assert_allclose(found[0, 1], THREE.covariance(float(t[0, 1])), rtol=1e-6)
+    assert THREE.loading(np.array([0.1, 0.4])).shape == (2, 3)
     jax = pytest.importorskip("jax")
     with pytest.raises(ProcessError, match="cannot be traced"):
-        jax.jit(CHAIN.covariance)(0.4)
+        jax.jit(THREE.covariance)(0.4)

@@ -1,0 +1,55 @@
+"""Matrices given by the user, and functions of host times applied to arrays of times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sgmsolve._array import kind_of, ops
+from sgmsolve.errors import ProcessError
+
+
+def frozen_matrix(value: Any, what: str) -> np.ndarray:
+    """``value`` as a read-only finite (m, m) array; ProcessError, naming ``what``, otherwise."""
+    if isinstance(value, str):
+        msg = (
+            f"{what} was the function {value!r} when this process was described, and a description "
+            f"cannot hold a function; make the AugmentedProcess again from your functions."
+        )
+        raise ProcessError(msg)
+    try:
+        found = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{what} = {value!r} is no matrix of numbers (m, m); pass nested lists or an array."
+        raise ProcessError(msg) from error
+    if found.ndim != 2 or found.shape[0] != found.shape[1] or not np.isfinite(found).all():
+        msg = f"{what} has shape {found.shape}, expected a finite square matrix (m, m)."
+        raise ProcessError(msg)
+    found.setflags(write=False)
+    return found
+
+
+def each_time(fn: Callable[..., np.ndarray], *times: Any) -> Any:
+    """``fn`` at host times; an array of times is worked through one by one."""
+    like = times[-1]
+    if ops(like).host:
+        return fn(*(float(t) if isinstance(t, int) else t for t in times))
+    if type(like).__name__.endswith("Tracer"):
+        msg = (
+            "AugmentedProcess works on the host and cannot be traced by jax; its values enter "
+            "plans as constants, so build the plan outside of jit."
+        )
+        raise ProcessError(msg)
+    xp = ops(like)
+    shape = tuple(like.shape)
+    columns = [np.broadcast_to(np.asarray(_host(t), np.float64), shape).ravel() for t in times]
+    values = [fn(*(float(v) for v in row)) for row in zip(*columns, strict=True)]
+    made = np.array(values, dtype=np.float64).reshape(*shape, *np.shape(values[0]))
+    place = {"device": like.device} if kind_of(like) == "torch" else {}
+    return xp.asarray(made, dtype=like.dtype, **place)
+
+
+def _host(t: Any) -> Any:
+    return t.detach().cpu().numpy() if kind_of(t) == "torch" else t
