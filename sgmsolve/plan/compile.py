@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgmsolve._array import is_multiprecision
 from sgmsolve.plan.affine import _plus, _times, is_zero
 from sgmsolve.plan.plan import DRAW, Node, Plan
 
@@ -56,7 +57,7 @@ class _Sweep:
                 stack.extend((s, _chain(block, c)) for s, c in b.defined[symbol].items())
                 continue
             out[symbol] = _plus(out[symbol], block) if symbol in out else block
-        return {s: c for s, c in out.items() if not is_zero(c)}
+        return {s: c for s, c in out.items() if (c if type(c) is float else not is_zero(c))}
 
 
 def _chain(outer: Any, inner: Any) -> Any:
@@ -96,7 +97,6 @@ class _Tables:
         self.b, self.sweep = builder, sweep
         self.m = builder.m
         self.slots = self._slots()
-        self.held = {s for held in sweep.held for s in held}
 
     def _slots(self) -> list[dict[int, int]]:
         """Register of each held value; values that stay keep their place, so they cost nothing."""
@@ -104,14 +104,12 @@ class _Tables:
         before: dict[int, int] = {}
         for held in self.sweep.held:
             now = {held[0]: 0}
-            for x in held[1:]:
-                if before.get(x, 0) > 0:
-                    now[x] = before[x]
-            taken = set(now.values())
-            free = (i for i in range(1, len(self.b.kind)) if i not in taken)
-            for x in held[1:]:
-                if x not in now:
-                    now[x] = next(free)
+            if len(held) > 1:
+                now.update({x: before[x] for x in held[1:] if before.get(x, 0) > 0})
+                free = iter(sorted(set(range(1, len(held))) - set(now.values())))
+                for x in held[1:]:
+                    if x not in now:
+                        now[x] = next(free)
             slots.append(now)
             before = now
         return slots
@@ -120,50 +118,48 @@ class _Tables:
         """Fill move, kick, noise and the prelude."""
         b, m, rows = self.b, self.m, len(self.b.points)
         k = 1 + max(max(s.values()) for s in self.slots)
-        terms = [t for u in self.sweep.updates for t in u] + self.sweep.prelude
-        exact = any(_exact(c) for t in terms for c in t.values())
-        dtype: Any = object if exact else np.float64
-        p = self._predicted()
+        dtype: Any = object if is_multiprecision(b.times[0]) else np.float64
         draws = [self._columns(r, u) for r, u in enumerate(self.sweep.updates)]
-        width = max((len(d) for d in draws), default=0)
+        width = max(map(len, draws), default=0)
         move = np.zeros((rows, k * m, k * m), dtype)
-        kick = np.zeros((rows, k * m, p, self._used_history()), dtype)
+        kick = np.zeros((rows, k * m, self._predicted(), self.sweep.history), dtype)
+        kicks = [kick[..., lag] for lag in range(self.sweep.history)]
         noise = np.zeros((rows, k * m, width), dtype)
         records = np.zeros((rows, width), DRAW)
         records["kind"] = "none"
-        for r in range(rows):
-            slots, here = self.slots[r], {s: i for i, (s, _) in enumerate(_first(draws[r]))}
-            for target, update in zip(self.sweep.held[r + 1], self.sweep.updates[r], strict=True):
-                i = self.slots[r + 1][target] * m
+        longest = 0
+        for r, updates in enumerate(self.sweep.updates):
+            slots, after, here = self.slots[r], self.slots[r + 1], _places(draws[r])
+            for target, update in zip(self.sweep.held[r + 1], updates, strict=True):
+                i = after[target]
                 for symbol, block in update.items():
                     if symbol in slots:
-                        j = slots[symbol] * m
-                        _put(move[r, i : i + m, j : j + m], block)
-                    elif b.kind[symbol] == "e":
-                        _put(kick[r, i : i + m, :, r - b.row_of[symbol]], block)
+                        _put(move, r, i, slots[symbol], m, block)
+                    elif symbol in here:
+                        _put(noise, r, i, here[symbol], m, block)
                     else:
-                        j = here[symbol] * m
-                        _put(noise[r, i : i + m, j : j + m], block)
+                        lag = r - b.row_of[symbol]
+                        longest = max(longest, lag)
+                        _put(kicks[lag], r, i, 0, m, block)
             for j, (symbol, _) in enumerate(draws[r]):
                 records[r, j] = b.draw_of[symbol]
-        return self._assemble(final, move, kick, noise, records, dtype)
+        return self._assemble(final, move, kick[..., : longest + 1], noise, records, dtype)
 
     def _assemble(
         self, final: int, move: Any, kick: Any, noise: Any, records: Any, dtype: Any
     ) -> Plan:
         b, m = self.b, self.m
         start_draws = self._columns(-1, self.sweep.prelude)
-        here = {s: i for i, (s, _) in enumerate(_first(start_draws))}
+        here = _places(start_draws)
         prelude = np.zeros((move.shape[1], m), dtype)
         prelude_noise = np.zeros((move.shape[1], len(start_draws)), dtype)
         for target, update in zip(self.sweep.held[0], self.sweep.prelude, strict=True):
-            i = self.slots[0][target] * m
+            i = self.slots[0][target]
             for symbol, block in update.items():
                 if b.kind[symbol] == "z":
-                    _put(prelude[i : i + m], block)
+                    _put(prelude[None], 0, i, 0, m, block)
                 else:
-                    j = here[symbol] * m
-                    _put(prelude_noise[i : i + m, j : j + m], block)
+                    _put(prelude_noise[None], 0, i, here[symbol], m, block)
         prelude_records = np.zeros(len(start_draws), DRAW)
         for j, (symbol, _) in enumerate(start_draws):
             prelude_records[j] = b.draw_of[symbol]
@@ -201,23 +197,17 @@ class _Tables:
         return [(s, c) for s in sorted(fresh) for c in range(self.m)]
 
     def _predicted(self) -> int:
-        """Predicted components p, from the first matrix on a prediction (a scalar means m)."""
-        for updates in self.sweep.updates:
-            for update in updates:
-                for symbol, block in update.items():
-                    if self.b.kind[symbol] == "e" and isinstance(block, np.ndarray):
-                        return int(block.shape[1])
-        return self.m
-
-    def _used_history(self) -> int:
-        lags = [
-            r - self.b.row_of[symbol]
-            for r, updates in enumerate(self.sweep.updates)
+        """Predicted components p: columns of a matrix on a prediction; a scalar means m."""
+        kind = self.b.kind
+        blocks = (
+            block
+            for updates in self.sweep.updates
             for update in updates
-            for symbol in update
-            if self.b.kind[symbol] == "e" and symbol not in self.slots[r]
-        ]
-        return 1 + max(lags, default=0)
+            for symbol, block in update.items()
+            if kind[symbol] == "e"
+        )
+        first = next(blocks, None)
+        return int(first.shape[1]) if isinstance(first, np.ndarray) else self.m
 
     def _nodes(self, final: int) -> tuple[Node, ...]:
         """Boundary and register of every grid point's solution that a register ever holds."""
@@ -228,23 +218,17 @@ class _Tables:
         return tuple(Node(t, *where[symbol]) for symbol, t in self.b.nodes if symbol in where)
 
 
-def _first(columns: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """One entry a draw symbol."""
-    return [(s, c) for s, c in columns if c == 0]
+def _places(columns: list[tuple[int, int]]) -> dict[int, int]:
+    """Index of each draw symbol among a row's draws, in units of its components."""
+    return {s: i for i, s in enumerate(s for s, c in columns if c == 0)}
 
 
-def _exact(block: Any) -> bool:
+def _put(table: np.ndarray, r: int, i: int, j: int, m: int, block: Any) -> None:
+    """Write the block of register i and source j in row r; a scalar fills the diagonal."""
     if isinstance(block, np.ndarray):
-        return block.dtype == object
-    return not isinstance(block, (int, float))
-
-
-def _put(view: np.ndarray, block: Any) -> None:
-    """Write a block: a scalar fills the diagonal."""
-    if isinstance(block, np.ndarray):
-        view[...] = block
-    elif view.shape == (1, 1):
-        view[0, 0] = block
+        table[r, i * m : (i + 1) * m, j * m : j * m + block.shape[1]] = block
+    elif m == 1:
+        table[r, i, j] = block
     else:
-        for i in range(min(view.shape)):
-            view[i, i] = block
+        for c in range(m):
+            table[r, i * m + c, j * m + c] = block

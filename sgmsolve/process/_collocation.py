@@ -21,7 +21,8 @@ from sgmsolve.errors import ProcessError
 from sgmsolve.phi import gauss_legendre
 
 Matrix = Callable[[Any], np.ndarray]
-_MOST_PANELS = 512
+_MOST_PANELS = {True: 50_000, False: 512}
+"""Panels over [0, t_max], for a constant F (one solution serves all) and a varying one."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -93,6 +94,7 @@ class Propagator:
         times = np.linspace(low, high, 65)
         size = max(float(np.abs(self.F(float(t))).sum(axis=1).max()) for t in times)
         density = max(size, 1 / (high - low))
+        self._limit(density * (high - low), "F is too large to integrate", high)
         if self.constant:
             return density
         wide = self._across(low, high, density)
@@ -105,13 +107,16 @@ class Propagator:
             if worst < 1e-12:
                 return density
             density, wide = 2 * density, fine
-            if density * (high - low) > _MOST_PANELS:
-                msg = (
-                    f"F or G varies too fast to integrate: with {_MOST_PANELS} panels over "
-                    f"[{low:.6g}, {high:.6g}] the kernel still changes by {worst:.2g}; give smooth "
-                    f"functions of time."
-                )
-                raise ProcessError(msg)
+            self._limit(density * (high - low), "F or G varies too fast to integrate", high)
+
+    def _limit(self, panels: float, what: str, t_max: float) -> None:
+        most = _MOST_PANELS[self.constant]
+        if panels > most:
+            msg = (
+                f"{what}: more than {most} panels would be needed over [0, {t_max:.6g}]; give "
+                f"moderate, smooth rates, or a shorter time."
+            )
+            raise ProcessError(msg)
 
     def _across(self, low: float, high: float, density: float) -> tuple[np.ndarray, np.ndarray]:
         psi, columns = self._forward(low, high, density)

@@ -157,8 +157,11 @@ class AbstractLangevin(AbstractPhaseSpace):
     def angle(self, t: Any, kernel: str = "hsm") -> Any:
         """Angle of the rotation-free factor against the lower one; 0 at ``t_max``.
 
-        Arrays of times are looked up in the float64 table that host times use.
+        Arrays of times are looked up in the float64 table that host times use; both end at
+        ``t_max``. Raises: GridError for host times outside [0, t_max].
         """
+        if ops(t).host:
+            self.check_time(t)
         b = self.clock(t)
         start = self._start(b, kernel)
         return self._angles[kernel](b, self.clock(_like(self.t_max, t)), start)

@@ -32,13 +32,14 @@ def complete_recipe(F: Any, G: Any, stationary: Any) -> tuple[np.ndarray, np.nda
     Raises: ProcessError where S is not positive definite or N(0, S) is not left invariant.
     """
     f, g, s = (np.asarray(v, dtype=np.float64) for v in (F, G, stationary))
-    law_factor(s)
+    factor = law_factor(s)
     drift, diffusion = f @ s, g @ g.T / 2
     defect = drift + drift.T + 2 * diffusion
-    scale = np.sqrt(np.outer(np.diag(s), np.diag(s))) * np.abs(f).max()
-    scale = scale + np.abs(diffusion).max()
-    if np.any(np.abs(defect) > 1e-10 * scale):
-        i, j = np.unravel_index(int(np.argmax(np.abs(defect) / scale)), defect.shape)
+    # Compared in coordinates in which the law is round, so that light components count as well.
+    white, noise = np.linalg.solve(factor, f @ factor), np.linalg.solve(factor, g)
+    if np.abs(white + white.T + noise @ noise.T).max() > 1e-10 * np.abs(white).max():
+        size = np.sqrt(np.diag(s))
+        i, j = np.unravel_index(np.argmax(np.abs(defect) / np.outer(size, size)), defect.shape)
         msg = (
             f"the process does not leave the stationary law {s.tolist()} invariant: entry "
             f"({i}, {j}) of F S + S F^T + G G^T is {defect[i, j]:.3g} and must be 0; correct the "

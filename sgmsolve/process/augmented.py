@@ -200,8 +200,9 @@ class AugmentedProcess(AbstractPhaseSpace):
         check_factor(name)
 
         def one(a: Any) -> np.ndarray:
-            found = triangular(self._columns(a, kernel), name != "upper")
-            return found if name != "rotation-free" or a == 0 else found @ self._frame(kernel)(a)
+            if name == "rotation-free" and a != 0:
+                return self._lower(kernel, a) @ self._frame(kernel)(a)
+            return triangular(self._columns(a, kernel), name != "upper")
 
         return each_time(one, t)
 

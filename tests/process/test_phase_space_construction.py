@@ -102,6 +102,10 @@ def test_stationary_law_is_verified():
     apart = np.diag([0.0, -1.0])
     with pytest.raises(ProcessError, match=r"along \[-?1.0, -?0.0\]"):
         AugmentedProcess(apart, np.diag([0.0, np.sqrt(2.0)]), stationary=np.eye(2))
+    # A light component counts as much as a heavy one.
+    light = PSLD(m_inv=1e6)
+    with pytest.raises(ProcessError, match=r"entry \(1, 1\)"):
+        AugmentedProcess(light.F(0.5), light.G(0.5), stationary=np.diag([1.0, 1.0001e-6]))
     with pytest.raises(ProcessError, match="singular"):
         AugmentedProcess(F, G, stationary=np.diag([1.0, 0.0]))
 
@@ -259,6 +263,10 @@ def test_functions_are_described_by_label_and_values():
                 lambda t: -np.eye(2) * (1 + 9 * (t > 1 / 3)), np.eye(2), label="jump"
             ).flow(0.0, 1.0),
             "varies too fast",
+        ),
+        (
+            lambda: AugmentedProcess(-1e6 * np.eye(2), np.eye(2)).flow(0.0, 1.0),
+            "F is too large to integrate: more than 50000 panels",
         ),
         (
             lambda: AugmentedProcess(-np.eye(2), np.zeros((2, 2))).factor("rotation-free", 0.5),

@@ -6,7 +6,7 @@ import pytest
 from phase_cases import CASES, reference
 from scipy.integrate import solve_ivp
 
-from sgmsolve.errors import ProcessError
+from sgmsolve.errors import GridError, ProcessError
 from sgmsolve.process import CLD, FACTORS, PSLD
 
 TIMES = (1e-8, 1e-6, 1e-4, 1e-3, 0.03, 0.2, 0.6, 1.0)
@@ -211,6 +211,11 @@ def test_rotation_angle_against_mpmath(name):
         with mp.workdps(20):
             exact = process.angle(mp.mpf("0.97"), kernel)
         assert abs(process.angle(0.97, kernel) / exact - 1) < 1e-13
+
+
+def test_rotation_angle_ends_at_t_max():
+    with pytest.raises(GridError, match=r"t = 1.1 lies outside the forward times \[0, 1\]"):
+        PSLD().factor("rotation-free", 1.1)
 
 
 def test_no_noise_at_zero():
