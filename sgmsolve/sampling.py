@@ -224,7 +224,7 @@ def start(
 ) -> tuple[Any, ...]:
     """The state at forward time ``t`` >> 0: m arrays shaped like ``like`` with law N(0, Sigma I).
 
-    Sigma is ``process.prior()`` at ``t_max``, else ``process.covariance(t)``. Keyed by (seed,
+    Sigma is ``process.starting_covariance(t)``. Keyed by (seed,
     sample index); ``noise`` that is itself keyed (KeyedNoise, PathNoise) brings its own seed and
     indices, any other source says nothing about the start.
     """
@@ -233,9 +233,7 @@ def start(
         name = noise if isinstance(noise, str) else None
         source = KeyedNoise(seed, indices, keying=keying, generator=name or "native")
     draw = source.bind(None, (like,))
-    at_end = t == float(process.t_max)
-    covariance = process.prior() if at_end else np.asarray(process.covariance(t), np.float64)
-    factor = np.asarray(cholesky(covariance), dtype=np.float64)
+    factor = np.asarray(cholesky(process.starting_covariance(t)), dtype=np.float64)
     xi = [draw(START_ROW, j) for j in range(process.m)]
     return tuple(
         sum((float(factor[i, j]) * xi[j] for j in range(i + 1) if factor[i, j]), 0 * xi[i])

@@ -160,7 +160,7 @@ def _start(plan: Plan, target: Any, process: Any, start: str | Moments) -> Momen
         raise AnalysisError(unknown("starting law", str(start), STARTS))
     if start == "exact":
         return exact
-    noise = np.asarray(process.covariance(float(plan.t_start)), dtype=np.float64)
+    noise = process.starting_covariance(plan.t_start)
     cov = np.repeat(noise[:, :, None], exact.mean.shape[1], axis=2)
     return Moments(np.zeros_like(exact.mean), cov, exact.multiplicity)
 

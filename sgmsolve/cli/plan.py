@@ -17,7 +17,7 @@ from sgmsolve.cli.common import (
 )
 from sgmsolve.errors import ProcessError, unknown
 
-PROCESSES = ("VP", "VE", "SubVP", "EDM", "Flow")
+PROCESSES = ("VP", "VE", "SubVP", "EDM", "Flow", "CLD", "PSLD")
 
 
 @click.command(short_help="Print a method's table.")

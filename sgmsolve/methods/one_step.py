@@ -29,6 +29,7 @@ from sgmsolve.plan.builder import gram
     defaults={"eta": 1.0},
     reference="song2021sde",
     equation="eq. (6)",
+    scalar=False,
     aliases=("em",),
 )
 @register(
@@ -42,6 +43,7 @@ from sgmsolve.plan.builder import gram
     defaults={"eta": 0.0},
     reference="song2021sde",
     equation="eq. (13)",
+    scalar=False,
 )
 def euler_maruyama(
     process: Any, grid: Sequence[Any], *, eta: float = 1.0, denoise: bool = False

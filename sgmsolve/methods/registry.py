@@ -20,6 +20,7 @@ import numpy as np
 from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import MethodError, unknown
 from sgmsolve.plan import Plan
+from sgmsolve.process.base import ScalarProcess
 
 Build = Callable[..., Plan]
 Claims = dict[str, float]
@@ -48,6 +49,7 @@ class Method:
         stages: evaluations a step that the tree conditions treat as stages (1 for multistep).
         weights: ``("exact",)``, ``("published",)`` or both, first the default.
         processes: names of processes it is for; empty: all.
+        scalar: whether it needs scalar alpha and sigma; False runs with m x m coefficients too.
         reference: citation key (``sgmsolve.methods.references``).
         equation: where in the paper.
         aliases: other names users may know.
@@ -71,6 +73,7 @@ class Method:
     stages: int = 1
     weights: tuple[str, ...] = ("exact",)
     processes: tuple[str, ...] = ()
+    scalar: bool = True
     reference: str = ""
     equation: str = ""
     aliases: tuple[str, ...] = ()
@@ -115,6 +118,13 @@ class Method:
             if name not in known:
                 raise MethodError(unknown(f"option of method {self.name!r}:", name, known))
             _check_type(self.name, name, value, known[name])
+        if self.scalar and not isinstance(process, ScalarProcess):
+            msg = (
+                f"method {self.name!r} needs a process with scalar alpha and sigma, but "
+                f"{type(process).__name__} has {process.m} components; euler-maruyama and pf-euler "
+                f"run on any process."
+            )
+            raise MethodError(msg)
         if self.processes and type(process).__name__ not in self.processes:
             msg = (
                 f"method {self.name!r} is for {', '.join(self.processes)}, but the process is "

@@ -151,14 +151,21 @@ def convert(
     if source == kind:
         return given
     a, b = process.conversion(source, kind, t)
+    p, given_p = b.shape[-2], b.shape[-1]
+    if len(given) != given_p:
+        msg = (
+            f"the model returned {len(given)} component(s), but its kind {source!r} has {given_p} "
+            f"under {process!r}; return all of them, or wrap it as a kind with {len(given)}."
+        )
+        raise ModelError(msg)
     # A half-precision network must not be multiplied by 1/alpha in half precision: cast first.
-    cast = [array_namespace(x).astype(e, x.dtype) for e, x in zip(given, z, strict=False)]
-    p, m = len(cast), len(z)
+    cast = [array_namespace(z[0]).astype(e, z[0].dtype) for e in given]
+    m = len(z)
     return tuple(
         linear_combination(
             chain(
                 ((a[..., i, j], z[j]) for j in range(m)),
-                ((b[..., i, j], cast[j]) for j in range(p)),
+                ((b[..., i, j], cast[j]) for j in range(given_p)),
             )
         )
         for i in range(p)

@@ -168,8 +168,8 @@ def as_model(
     net_dtype: the input's dtype, as a name ("float16") or a dtype; None passes the state's.
 
     The network is never called to find out its shapes; each real output is checked.
-    Raises: ModelError for an unknown kind or time, something that cannot be called, scalings that
-    miss a function or belong to another kind.
+    Raises: ProcessError for a kind the process does not have; ModelError for an unknown kind or
+    time, something that cannot be called, scalings that miss a function or belong to another kind.
     """
     check_kind(predicts)
     if not callable(net):
@@ -191,6 +191,7 @@ def as_model(
             f"sgmsolve.VP(), say."
         )
         raise ModelError(msg)
+    process.check_kind(predicts)
     if scalings is not None:
         _check_scalings(scalings, predicts)
     return NetworkModel(net, process, predicts, label, time, scalings, net_dtype)

@@ -10,6 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from sgmsolve.errors import PlanError
+
+AMBIGUOUS = (
+    "a number multiplies a prediction with fewer components than the state, which does not say "
+    "where they act; multiply it by a matrix (components of the state, components predicted)."
+)
+
 
 class Affine:
     """A linear combination of symbols; supports ``+ - * /`` with scalars and ``A @ expression``."""
@@ -69,6 +76,8 @@ def _plus(a: Any, b: Any) -> Any:
     if bool(a_is) == bool(b_is):
         return a + b
     matrix, scalar = (a, b) if a_is else (b, a)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise PlanError(AMBIGUOUS)
     return matrix + scalar * np.eye(*matrix.shape, dtype=matrix.dtype)
 
 

@@ -126,11 +126,11 @@ class PlanBuilder:
 
     def F(self, t: Any) -> Any:
         """Drift matrix of the process; a plain number for one component, for speed."""
-        return _plain(self.process.F(t))
+        return self._plain(self.process.F(t))
 
     def G(self, t: Any) -> Any:
         """Diffusion matrix of the process; a plain number for one component."""
-        return _plain(self.process.G(t))
+        return self._plain(self.process.G(t))
 
     def data(self, point: Affine, prediction: Affine, t: Any) -> Affine:
         """The data prediction E[x0 | z(t)] that a prediction at ``point`` means."""
@@ -139,7 +139,7 @@ class PlanBuilder:
     def converted(self, kind: str, point: Affine, prediction: Affine, t: Any) -> Affine:
         """A prediction made at ``point`` expressed as another kind."""
         a, b = self.process.conversion(self.predicts, kind, t)
-        return _plain(a) * point + _plain(b) * prediction
+        return self._plain(a) * point + self._plain(b) * prediction
 
     def to_data(self, t: Any, s: Any) -> None:
         """One row to sigma(s) = 0: the state becomes alpha(s) times its data prediction."""
@@ -169,6 +169,10 @@ class PlanBuilder:
         self.level.append(level)
         return len(self.kind) - 1
 
+    def _plain(self, block: Any) -> Any:
+        """With one component the number in a (1, 1) matrix: scalars keep plan building fast."""
+        return block[0, 0] if self.m == 1 else block
+
     def _name(self, state: Affine) -> int:
         """Symbol of a state: itself if the expression is one already, else a new one."""
         terms = state.terms
@@ -185,11 +189,6 @@ class PlanBuilder:
 def gram(g: Any) -> Any:
     """G G^T of a diffusion matrix or of the plain number that stands for it."""
     return g @ g.T if isinstance(g, np.ndarray) else g * g
-
-
-def _plain(block: Any) -> Any:
-    """A (1, 1) matrix as the number in it: scalar arithmetic is what keeps plan building fast."""
-    return block[0, 0] if block.shape == (1, 1) else block
 
 
 def check_times(grid: Sequence[Any], process: Any) -> list[Any]:

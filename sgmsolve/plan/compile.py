@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgmsolve._array import is_multiprecision
-from sgmsolve.plan.affine import _plus, _times, is_zero
+from sgmsolve.errors import PlanError
+from sgmsolve.plan.affine import AMBIGUOUS, _plus, _times, is_zero
 from sgmsolve.plan.plan import DRAW, Node, Plan
 
 if TYPE_CHECKING:
@@ -134,13 +135,13 @@ class _Tables:
                 i = after[target]
                 for symbol, block in update.items():
                     if symbol in slots:
-                        _put(move, r, i, slots[symbol], m, block)
+                        _put(move, r, i, slots[symbol], (m, m), block)
                     elif symbol in here:
-                        _put(noise, r, i, here[symbol], m, block)
+                        _put(noise, r, i, here[symbol], (m, m), block)
                     else:
                         lag = r - b.row_of[symbol]
                         longest = max(longest, lag)
-                        _put(kicks[lag], r, i, 0, m, block)
+                        _put(kicks[lag], r, i, 0, (m, kick.shape[2]), block)
             for j, (symbol, _) in enumerate(draws[r]):
                 records[r, j] = b.draw_of[symbol]
         return self._assemble(final, move, kick[..., : longest + 1], noise, records, dtype)
@@ -157,9 +158,9 @@ class _Tables:
             i = self.slots[0][target]
             for symbol, block in update.items():
                 if b.kind[symbol] == "z":
-                    _put(prelude[None], 0, i, 0, m, block)
+                    _put(prelude[None], 0, i, 0, (m, m), block)
                 else:
-                    _put(prelude_noise[None], 0, i, here[symbol], m, block)
+                    _put(prelude_noise[None], 0, i, here[symbol], (m, m), block)
         prelude_records = np.zeros(len(start_draws), DRAW)
         for j, (symbol, _) in enumerate(start_draws):
             prelude_records[j] = b.draw_of[symbol]
@@ -223,12 +224,18 @@ def _places(columns: list[tuple[int, int]]) -> dict[int, int]:
     return {s: i for i, s in enumerate(s for s, c in columns if c == 0)}
 
 
-def _put(table: np.ndarray, r: int, i: int, j: int, m: int, block: Any) -> None:
-    """Write the block of register i and source j in row r; a scalar fills the diagonal."""
+def _put(table: np.ndarray, r: int, i: int, j: int, shape: tuple[int, int], block: Any) -> None:
+    """Write the (m, p) block of register i and source j in row r; a scalar fills the diagonal."""
+    m, p = shape
     if isinstance(block, np.ndarray):
-        table[r, i * m : (i + 1) * m, j * m : j * m + block.shape[1]] = block
-    elif m == 1:
+        if block.shape != shape:
+            msg = f"a coefficient has shape {block.shape}, expected a number or {shape}."
+            raise PlanError(msg)
+        table[r, i * m : (i + 1) * m, j * p : (j + 1) * p] = block
+    elif shape == (1, 1):
         table[r, i, j] = block
+    elif m != p:
+        raise PlanError(AMBIGUOUS)
     else:
         for c in range(m):
             table[r, i * m + c, j * m + c] = block

@@ -74,6 +74,18 @@ class AbstractPhaseSpace(AbstractProcess):
         mean, covariance = self.transition(0 * t, t)
         return mean, covariance
 
+    def check_kind(self, kind: str) -> None:
+        """ProcessError, with the known kinds, for a kind that phase space does not have."""
+        if kind == "noise":
+            msg = (
+                "'noise' does not say which factor of the covariance it belongs to in phase space; "
+                "write noise:lower (the default of CLD and PSLD), noise:upper or "
+                "noise:rotation-free."
+            )
+            raise ProcessError(msg)
+        if kind not in _NAMES:
+            raise ProcessError(unknown("kind of prediction in phase space:", str(kind), _NAMES))
+
     def conversion(self, source: str, target: str, t: Any) -> tuple[Any, Any]:
         """(a, b), each (m, m), with ``target = a z + b source``; kinds as the class says.
 
@@ -81,7 +93,7 @@ class AbstractPhaseSpace(AbstractProcess):
         (to the score, or from data, where some direction holds no noise).
         """
         for kind in (source, target):
-            check_kind(kind)
+            self.check_kind(kind)
         zero, one = _zero_and_one(t, self.m)
         if source == target:
             return zero, one
@@ -117,18 +129,6 @@ class AbstractPhaseSpace(AbstractProcess):
             f"direction holds no noise: there is no score; stop at a t > 0 (t_min = "
             f"{self.t_min:.6g})."
         )
-
-
-def check_kind(kind: Any) -> None:
-    """ProcessError, with the known kinds, for a kind that phase space does not have."""
-    if kind == "noise":
-        msg = (
-            "'noise' does not say which factor of the covariance it belongs to in phase space; "
-            "write noise:lower (the default of CLD and PSLD), noise:upper or noise:rotation-free."
-        )
-        raise ProcessError(msg)
-    if kind not in _NAMES:
-        raise ProcessError(unknown("kind of prediction in phase space:", str(kind), _NAMES))
 
 
 def check_factor(name: str) -> str:

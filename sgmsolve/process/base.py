@@ -78,6 +78,11 @@ class AbstractProcess(abc.ABC):
     def covariance(self, t: Any) -> Any:
         """Cov[z(t) | x0], shape ``t.shape + (m, m)``, the initial covariance included."""
 
+    def check_kind(self, kind: str) -> None:
+        """ProcessError, naming the nearest, for a kind of prediction this process does not have."""
+        if str(kind).split(":")[0] not in KINDS:
+            raise ProcessError(unknown("kind of prediction", str(kind), KINDS))
+
     @abc.abstractmethod
     def conversion(self, source: str, target: str, t: Any) -> tuple[Any, Any]:
         """Affine map between kinds of prediction at time t: ``target = a z + b source``.
@@ -109,6 +114,12 @@ class AbstractProcess(abc.ABC):
                 f"{self!r}; times are forward time: {self.t_max:.6g} at the prior, 0 at the data."
             )
             raise GridError(msg)
+
+    def starting_covariance(self, t: Any) -> np.ndarray:
+        """Covariance (m, m) of the law N(0, . I) a run starts with at ``t``: the prior at t_max."""
+        if t == self.t_max:
+            return self.prior()
+        return np.asarray(self.covariance(float(t)), dtype=np.float64)
 
     def prior(self) -> np.ndarray:
         """Covariance (m, m) of the starting law N(0, . I) at ``t_max``."""
@@ -217,6 +228,11 @@ class ScalarProcess(AbstractProcess):
     def covariance(self, t: Any) -> Any:
         """sigma(t)^2, shape (1, 1)."""
         return ops(t).matrix([[self.sigma(t) ** 2]])
+
+    def check_kind(self, kind: str) -> None:
+        """ProcessError unless the kind is noise, data, score, v or flow."""
+        if kind not in KINDS:
+            raise ProcessError(unknown("kind of prediction", str(kind), KINDS))
 
     def weights_of(self, kind: str, t: Any) -> tuple[Any, Any]:
         """(u, w) such that ``kind = u x0 + w eps`` at time t.

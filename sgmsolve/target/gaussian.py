@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace
-from sgmsolve.errors import TargetError
+from sgmsolve.errors import ModelError, TargetError
 from sgmsolve.process.base import AbstractProcess
 from sgmsolve.target.base import (
     AbstractTarget,
@@ -89,6 +89,12 @@ class AbstractGaussian(AbstractTarget):
         With S = alpha^2 lam + sigma^2 the gain is alpha lam/S for data, sigma/S for noise, -1/S for
         score; the offset is the mean times sigma^2/S, -alpha sigma/S, alpha/S. No form cancels.
         """
+        if process.m != 1:
+            msg = (
+                f"the process has {process.m} components, but Gaussian targets answer for "
+                f"processes with one; pass VP, VE, SubVP, EDM or Flow."
+            )
+            raise ModelError(msg)
         lam, m, _ = self.modes()
         alpha = np.asarray(process.alpha(t), dtype=np.float64)[..., None]  # type: ignore[attr-defined]
         sigma = np.asarray(process.sigma(t), dtype=np.float64)[..., None]  # type: ignore[attr-defined]
