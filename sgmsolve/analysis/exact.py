@@ -44,8 +44,7 @@ def output_moments(
 
     Raises:
         AnalysisError: the target is not Gaussian or has other modes than ``start``, the plan uses
-        operators
-            that share no transform with the target, or it was built for another process.
+            operators that share no transform with the target, or it was built for another process.
     """
     check(plan, target, process)
     law = _start(plan, target, process, start)

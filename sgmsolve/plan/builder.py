@@ -33,9 +33,8 @@ class PlanBuilder:
     Args:
         process: the forward process.
         grid: decreasing forward times; the first is where the initial state lives. A grid that
-        starts
-            where alpha = 0 gets a first row with the data-prediction limit, one that ends where
-            sigma = 0 gets a last row with the data prediction: ``steps()`` leaves both out.
+            starts where alpha = 0 gets a first row with the data-prediction limit, one that ends
+            where sigma = 0 gets a last row with the data prediction: ``steps()`` leaves both out.
         predicts: kind of prediction the method consumes.
         name, options, orders, start, reference: recorded in the plan.
         denoise: add a last row that replaces the state by the data prediction (Tweedie).

@@ -104,8 +104,7 @@ def noise_defects(plan: Plan, process: Any, weak: int, *, eta: float) -> np.ndar
 
     Columns: total variance; for ``weak`` >= 2 also sum_j w_j Cov(y_j, y_s) and sum_j w_j Var(y_j)
     against int c, the conditions that tie a stage's noise to the step's (for the drift e = y). In
-        the
-    plan's own y noise is Brownian in c = eta^2 (rho_t^2 - rho^2) for noise prediction and
+    the plan's own y noise is Brownian in c = eta^2 (rho_t^2 - rho^2) for noise prediction and
     c = e^{2 eta^2 lam} - e^{2 eta^2 lam_t} for data prediction. History has c < 0.
     """
     rows = []
