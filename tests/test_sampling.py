@@ -92,13 +92,13 @@ def test_the_start_of_other_times_and_components() -> None:
     assert abs(x.std() / 3.0 - 1) < 4.5 / math.sqrt(2 * x.size)
 
     class Pair:
-        m, t_max = 2, 1.0
+        m = 2
 
-        def prior(self) -> np.ndarray:
-            return np.array([[1.0, 0.6], [0.6, 2.0]])
+        def starting_covariance(self, t: float) -> np.ndarray:
+            return t * np.array([[1.0, 0.6], [0.6, 2.0]])
 
     z = np.stack(start(Pair(), 1.0, like, seed=1)).reshape(2, -1)
-    error = np.abs(np.cov(z) - Pair().prior())
+    error = np.abs(np.cov(z) - Pair().starting_covariance(1.0))
     assert error.max() < 4.5 * 2 * math.sqrt(2) / math.sqrt(8000)
     assert abs(np.corrcoef(z)[0, 1] - 0.6 / math.sqrt(2)) < 0.05
 
