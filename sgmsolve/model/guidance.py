@@ -75,10 +75,10 @@ def classifier_free(model_cond: Any, model_uncond: Any, scale: Scale) -> Classif
 
     ``scale`` = 0 is the unconditional model, 1 the conditional one, above 1 guidance; this is the
     convention of Stable Diffusion and diffusers. Ho & Salimans 2022 (arXiv:2207.12598, equation 6)
-    write w = scale - 1. A function of forward time guides on part of the way only (Kynkaanniemi et
-    al. 2024, arXiv:2404.07724). Affine conversions commute with it, so the kind does not matter; the
-    unconditional model is converted to the conditional one's kind. Where the scale is the number 1
-    or 0 only one of the two networks is evaluated.
+    write w = scale - 1. A function of forward time guides on part of the way only (Kynkaanniemi
+    et al. 2024, arXiv:2404.07724). Affine conversions commute with it, so the kind does not
+    matter; the unconditional model is converted to the conditional one's kind. Where the scale is
+    the number 1 or 0 only one of the two networks is evaluated.
 
     Raises: ModelError if the two models belong to different processes.
     """
