@@ -75,9 +75,12 @@ _PARTS = (
 
 # Without this, `from sgmsolve import *` would leave out what is loaded later. Submodules stay out.
 __all__ = [
+    "CLD",
     "EDM",
+    "PSLD",
     "VE",
     "VP",
+    "AugmentedProcess",
     "CountCalls",
     "Empirical",
     "Flow",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -177,9 +177,3 @@ def softplus(x: Any) -> Any:
     """Return log(1 + e^x) without overflow and to full relative precision, elementwise."""
     xp = ops(x)
     return xp.where(x > 0, x, 0.0) + xp.log1p(xp.exp(-abs(x)))
-
-
-Scalar = Any
-"""A float, an mpmath number or a 0-d array."""
-
-ScalarFunction = Callable[[Scalar], Scalar]

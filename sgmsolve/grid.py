@@ -1,8 +1,9 @@
 """Decreasing time grids: float64 arrays of shape (steps + 1,), from t_max (noise) to t_min (data).
 
-Every function takes ``(process, steps, *, t_max=None, t_min=None, final="t_min")`` and ends exactly
-where it was told to. Times are forward time. ``final="zero"`` ends at t = 0 instead: the first
-``steps`` entries run from t_max to t_min, and the last one is 0 (the convention of EDM).
+Every function but ``table`` takes ``(process, steps, *, t_max=None, t_min=None, final="t_min")``
+and ends exactly where it was told to. Times are forward time. ``final="zero"`` ends at t = 0
+instead: the first ``steps`` entries run from t_max to t_min, and the last one is 0 (the convention
+of EDM).
 """
 
 from __future__ import annotations

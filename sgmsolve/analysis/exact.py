@@ -108,16 +108,15 @@ def check(plan: Plan, target: Any, process: Any) -> None:
     if not hasattr(target, "modes") or not hasattr(target, "affine"):
         msg = (
             f"exact moments need a Gaussian target, but {type(target).__name__} is not one: its "
-            f"exact "
-            f"prediction is not affine in the state. Use samples and analysis.metrics instead."
+            f"exact prediction is not affine in the state. Use samples and analysis.metrics "
+            f"instead."
         )
         raise AnalysisError(msg)
     if tuple(plan.operators) != ("I",):
         msg = (
             f"plan {plan.name!r} uses the operators {', '.join(plan.operators)}, which share no "
-            f"transform "
-            f"with the target; exact moments go mode by mode and need plans whose only operator "
-            f"is I."
+            f"transform with the target; exact moments go mode by mode and need plans whose only "
+            f"operator is I."
         )
         raise AnalysisError(msg)
     if plan.process != process.spec():

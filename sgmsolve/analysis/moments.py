@@ -126,8 +126,7 @@ def _relative(law: Moments, reference: Moments, metric: str) -> tuple[np.ndarray
         mode = int(np.argmin(values.min(axis=-1)))
         msg = (
             f"metric {metric!r} is relative to the reference's variance, which is 0 in mode "
-            f"{mode}; "
-            f"use metric='w2'."
+            f"{mode}; use metric='w2'."
         )
         raise AnalysisError(msg)
     inverse = _compose(vectors, 1 / np.sqrt(values))

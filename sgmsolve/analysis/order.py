@@ -110,7 +110,7 @@ def measure_builder(
 
     Raises: AnalysisError for an unknown kind, or a kind that this plan and problem do not have.
     """
-    rows = _measure(build, claimed, kind, [problem])
+    rows = _measure(build, kind, [problem])
     return _row(name, start, weights, kind, claimed, problem, rows[0])
 
 
@@ -154,7 +154,7 @@ def measure_on(
         options["start"] = start
     if "weights" in record.options:
         options["weights"] = weights
-    measured = _measure(lambda p, g: record(p, g, **options), claims[kind], kind, problems)
+    measured = _measure(lambda p, g: record(p, g, **options), kind, problems)
     return [
         _row(record.name, start, weights, kind, claims[kind], p, m)
         for p, m in zip(problems, measured, strict=True)
@@ -162,7 +162,7 @@ def measure_on(
 
 
 def _measure(
-    build: Build, claimed: float, kind: str, problems: Sequence[OrderProblem]
+    build: Build, kind: str, problems: Sequence[OrderProblem]
 ) -> list[tuple[list[int], list[float]]]:
     """Steps and errors on each problem."""
     if kind not in KINDS:
@@ -202,8 +202,7 @@ def plan_error(plan: Plan, problem: OrderProblem, kind: str) -> float:
     if not problem.gaussian:
         msg = (
             f"problem {problem.name!r} has no moments in closed form, so no weak order by "
-            f"propagation; use "
-            f"a Gaussian target, or order_mixture.measure_weak_builder."
+            f"propagation; use a Gaussian target, or order_mixture.measure_weak_builder."
         )
         raise AnalysisError(msg)
     law, exact = output_moments(plan, problem.target, problem.process), problem.end_law

@@ -38,8 +38,7 @@ def probability_flow(
     if not (np.isfinite(ends[0]) and ends[1] > 0):
         msg = (
             f"the reference solution from t = {start:.6g} to t = {end:.6g} needs alpha > 0 at its "
-            f"start and "
-            f"sigma > 0 at its end; move the times inside."
+            f"start and sigma > 0 at its end; move the times inside."
         )
         raise AnalysisError(msg)
     u0, u1 = np.log(ends)

@@ -30,8 +30,8 @@ METRICS = {
     "energy": (
         "Energy distance",
         "Distance between samples and as many exact ones, mean over three seeds; it sees lost or "
-        "misplaced mass. Stochastic methods only. The dashed line is the mean "
-        "between two exact sets.",
+        "misplaced mass. Stochastic methods only. The dashed line is the mean between two exact "
+        "sets.",
     ),
     "sliced-w2": (
         "Sliced Wasserstein distance",

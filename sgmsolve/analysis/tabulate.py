@@ -28,7 +28,7 @@ def tabulate(target: Any, process: Any, kind: str, times: np.ndarray, points: in
     """Exact prediction of ``kind`` at each of ``times`` (forward), for ``points`` states at once.
 
     States are flat, x = (points * dimension,), point by point; those of a Gaussian are in the
-    coordinates of its modes. Formulas: ``target.base.posterior_gains``.
+    coordinates of its modes. Formulas: ``target.posterior.posterior_gains``.
     """
     times = np.asarray(times, dtype=np.float64)
     if hasattr(target, "modes"):

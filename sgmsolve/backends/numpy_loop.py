@@ -4,7 +4,7 @@
     Z'  = move Z + sum_j kick_j e_{r-j} + noise xi
 
 Every other backend is tested against this file. The loop reads term lists (``lowering``), the
-nonzero entries of the tables; what a backend supplies are the four functions of :class:`NumpyOps`.
+nonzero entries of the tables; what a backend supplies are the functions of :class:`NumpyOps`.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class Runner:
             first = self.r - len(self.flags) + (not self.stopped)
             found, flags = self.ops.first_bad(self.flags)
             self.bad = None if found is None else first + found
-        return finish(self, z, self.bad, flags, lambda row: self.state(row))
+        return finish(self, z, self.bad, flags, self.state)
 
     def _identity(self, like: Any) -> str:
         if self._noise is None:

@@ -25,7 +25,7 @@ WEIGHTS = ("published", "exact")
 def choose(option: str, given: str, known: Sequence[str]) -> None:
     """Raise MethodError unless ``given`` is one of the option's ``known`` values."""
     if given not in known:
-        raise MethodError(unknown(f"value of option {option!r}:", str(given), known))
+        raise MethodError(unknown(option, str(given), known))
 
 
 def step_nodes(u: Sequence[Any], start: Any, end: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
+from sgmsolve.methods.multistep import choose
 from sgmsolve.methods.registry import register
 from sgmsolve.methods.sde_multistep import check_stochasticity
 from sgmsolve.plan import Plan, PlanBuilder
@@ -80,9 +81,7 @@ def _discretised(process: Any, discretisation: str, t: Any, s: Any) -> tuple[Any
 
 
 def _check_discretisation(process: Any, discretisation: str, steps: int, name: str) -> None:
-    if discretisation not in ("exact", "score_sde"):
-        msg = f"unknown discretisation {discretisation!r}; known: exact, score_sde."
-        raise MethodError(msg)
+    choose("discretisation", discretisation, ("exact", "score_sde"))
     if discretisation == "exact":
         return
     if type(process).__name__ != "VP":
@@ -157,9 +156,7 @@ def ancestral(
     ``discretisation="score_sde"`` is x_s = (x + beta h score) / sqrt(1 - beta h) + sqrt(beta h) xi,
     whose noise is the forward one whatever ``variance`` says.
     """
-    if variance not in ("small", "large"):
-        msg = f"unknown variance {variance!r}; known: small, large."
-        raise MethodError(msg)
+    choose("variance", variance, ("small", "large"))
     b = PlanBuilder(process, grid, predicts="noise", denoise=denoise, draws="kernel")
     _check_discretisation(process, discretisation, len(b.times) - 1, "ancestral")
     for t, s in b.steps():

@@ -157,22 +157,6 @@ _ALL = [
         "doi:10.1016/j.jcp.2004.08.006",
     ),
     Reference(
-        "hairer1993",
-        "E. Hairer, S. P. Nørsett, G. Wanner",
-        "Solving Ordinary Differential Equations I",
-        "Springer",
-        1993,
-        "",
-    ),
-    Reference(
-        "kloeden1992",
-        "P. E. Kloeden, E. Platen",
-        "Numerical Solution of Stochastic Differential Equations",
-        "Springer",
-        1992,
-        "",
-    ),
-    Reference(
         "crowson2022kdiffusion",
         "K. Crowson",
         "k-diffusion",

@@ -183,7 +183,6 @@ def register(*names: str, **record: Any) -> Callable[[Build], Build]:
 
 def find(name: str) -> Method:
     """The record of a method by name or alias; MethodError names the nearest."""
-    _load()
     name = _aliases.get(name, name)
     if name not in METHODS:
         raise MethodError(unknown("method", name, [*METHODS, *_aliases]))
@@ -191,10 +190,5 @@ def find(name: str) -> Method:
 
 
 def all_methods() -> list[Method]:
-    """All records, by family and name."""
-    _load()
+    """All records, in the order in which they were registered."""
     return list(METHODS.values())
-
-
-def _load() -> None:
-    import sgmsolve.methods  # noqa: F401 (importing the package registers every family)

@@ -24,9 +24,12 @@ from sgmsolve.plan import Plan, PlanBuilder
 
 
 def check_stochasticity(name: str, value: Any) -> None:
-    """Raise MethodError unless the stochasticity is a finite number >= 0."""
-    if not 0 <= value < float("inf"):
-        msg = f"{name} = {value} was given, but a finite number >= 0 is needed (0 is the ODE)."
+    """Raise MethodError unless the stochasticity is a number >= 0 whose square is finite."""
+    if not (value >= 0 and value * value < float("inf")):
+        msg = (
+            f"{name} = {value} was given, but a number >= 0 with a finite square is needed (0 is "
+            f"the ODE)."
+        )
         raise MethodError(msg)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
+from sgmsolve.methods.multistep import WEIGHTS, choose
 from sgmsolve.methods.registry import register
 from sgmsolve.methods.single_step import third_fraction
 from sgmsolve.phi import phi
@@ -50,7 +51,7 @@ class _Step:
         return self.flow(c, time) * self.x - self.process.alpha(time) * ops(c).expm1(-2 * c) * d0
 
     def slope(self, k: int, c: Any, time: Any) -> Any:
-        """2 alpha c phi_k(-2c): weight of (theta/..)^{k-1} in the integral over [0, c]."""
+        """2 alpha c phi_k(-2c): weight of u^{k-1}/(k-1)!, u the covered fraction of [0, c]."""
         return 2 * self.process.alpha(time) * c * phi(k, -2 * c)
 
 
@@ -88,9 +89,7 @@ def sde_dpmpp_2s(
     if not 0 < r < 1:
         msg = f"r = {r} was given, but the inner point lies at a fraction in (0, 1) of the step."
         raise MethodError(msg)
-    if weights not in ("published", "exact"):
-        msg = f"unknown weights {weights!r}; known: published, exact."
-        raise MethodError(msg)
+    choose("weights", weights, WEIGHTS)
     b = PlanBuilder(process, grid, predicts="data", denoise=denoise, draws="kernel:data")
     for t, s in b.steps():
         e = _Step(b, t, s)

@@ -16,6 +16,7 @@ from typing import Any
 
 from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
+from sgmsolve.methods.multistep import WEIGHTS, choose
 from sgmsolve.methods.registry import Build, register
 from sgmsolve.phi import phi
 from sgmsolve.plan import Affine, Plan, PlanBuilder
@@ -99,12 +100,6 @@ def _check_r(**fractions: float | None) -> None:
             raise MethodError(msg)
 
 
-def _check_weights(weights: str) -> None:
-    if weights not in ("published", "exact"):
-        msg = f"unknown weights {weights!r}; known: published, exact."
-        raise MethodError(msg)
-
-
 _NOISE: dict[str, Any] = {
     "family": "single-step exponential",
     "predicts": "noise",
@@ -127,7 +122,7 @@ def _two_stages(predicts: str) -> Build:
     ) -> Plan:
         """Inner point at lambda_t + r h; see ``second``."""
         _check_r(r=r)
-        _check_weights(weights)
+        choose("weights", weights, WEIGHTS)
         b = PlanBuilder(process, grid, predicts=predicts, denoise=denoise)
         for t, s in b.steps():
             b.advance(second(b, b.z, t, s, r, weights))

@@ -2,8 +2,7 @@
 
 With x = alpha x0 + sigma eps (forward time t), every kind is ``u x0 + w eps``:
 
-    noise = eps     data = x0     score = -eps / sigma     v = alpha eps - sigma x0     flow = eps -
-    x0
+    noise = eps    data = x0    score = -eps / sigma    v = alpha eps - sigma x0    flow = eps - x0
 
 so each is affine in the state and any other one, ``target = a(t) z + b(t) source``, and
 ``process.conversion`` gives (a, b). Score: Song et al. 2021 (arXiv:2011.13456); noise: Ho et al.
@@ -84,9 +83,8 @@ def check_prediction(
         if not hasattr(part, "shape") or not hasattr(part, "dtype") or kind_of(part) != kind_of(x):
             msg = (
                 f"the model returned a {type(part).__module__}.{type(part).__name__}{where}, "
-                f"expected a "
-                f"{kind_of(x)} array like the state; unpack it in the network you pass, for "
-                f"example net=lambda x, t: unet(x, t).sample."
+                f"expected a {kind_of(x)} array like the state; unpack it in the network you pass, "
+                f"for example net=lambda x, t: unet(x, t).sample."
             )
             raise ModelError(msg)
         if tuple(part.shape) != tuple(x.shape):
@@ -98,9 +96,8 @@ def check_prediction(
             raise ModelError(msg)
         if not array_namespace(part).isdtype(part.dtype, "real floating"):
             msg = (
-                f"the model returned dtype {part.dtype}{where}, expected a real floating type such"
-                f" as "
-                f"the state's {x.dtype}; convert it in the network you pass."
+                f"the model returned dtype {part.dtype}{where}, expected a real floating type such "
+                f"as the state's {x.dtype}; convert it in the network you pass."
             )
             raise ModelError(msg)
     return parts

@@ -30,8 +30,7 @@ def _same_process(one: AbstractProcess, other: AbstractProcess) -> None:
     if one is not other and one != other:
         msg = (
             f"the conditional model belongs to {one!r} and the unconditional one to {other!r}, "
-            f"expected the "
-            f"same process; wrap both networks with as_model on one process."
+            f"expected the same process; wrap both networks with as_model on one process."
         )
         raise ModelError(msg)
 
@@ -148,8 +147,7 @@ class ClassifierGuidance:
         if len(gradient) != len(given):
             msg = (
                 f"the gradient has {len(gradient)} arrays and the prediction {len(given)}, "
-                f"expected as many; "
-                f"return the gradient with respect to each predicted component."
+                f"expected as many; return the gradient with respect to each predicted component."
             )
             raise ModelError(msg)
         _, b = self.process.conversion("score", self.predicts, t)

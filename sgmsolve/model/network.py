@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from sgmsolve._array import array_namespace, kind_of, ops
 from sgmsolve.errors import ModelError, unknown
@@ -21,22 +21,12 @@ from sgmsolve.process.base import AbstractProcess
 TIMES = ("scalar", "batch")
 
 
-class AnyScalings(Protocol):
-    """Functions of forward time: prediction = c_skip(t) x + c_out(t) net(c_in(t) x, label)."""
-
-    def c_skip(self, t: Any) -> Any:
-        """Weight of the state in the prediction."""
-
-    def c_out(self, t: Any) -> Any:
-        """Weight of the network's output in the prediction."""
-
-    def c_in(self, t: Any) -> Any:
-        """Factor on the network's input."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Scalings:
-    """Scalings given as functions of forward time (floats in, floats out; arrays under jax)."""
+    """Functions of forward time: prediction = c_skip(t) x + c_out(t) net(c_in(t) x, label).
+
+    Floats in, floats out; arrays under jax.
+    """
 
     c_skip: Callable[[Any], Any]
     c_out: Callable[[Any], Any]
@@ -89,8 +79,7 @@ def edm_scalings(process: AbstractProcess, sigma_data: float = 0.5) -> EDMScalin
     if process.m != 1:
         msg = (
             f"edm_scalings was given a process with {process.m} components, expected one; pass "
-            f"your own "
-            f"Scalings(c_skip, c_out, c_in)."
+            f"your own Scalings(c_skip, c_out, c_in)."
         )
         raise ModelError(msg)
     return EDMScalings(process, float(sigma_data))
@@ -132,9 +121,8 @@ class NetworkModel:
         if len(raw) != len(z):
             msg = (
                 f"the network returned {len(raw)} arrays for a state of {len(z)} components, "
-                f"expected one "
-                f"each because scalings add c_skip times the state; leave the scalings to the "
-                f"network."
+                f"expected one each because scalings add c_skip times the state; leave the "
+                f"scalings to the network."
             )
             raise ModelError(msg)
         c_skip, c_out = self.scalings.c_skip(t), self.scalings.c_out(t)
@@ -159,8 +147,7 @@ def as_model(
     process: the forward process the network was trained for.
     predicts: noise, data, score, v or flow (after the scalings, if any).
     label: forward time -> what the network wants (``lambda t: 999 * t``, ``0.25 * log sigma(t)``,
-    ...);
-        None passes t. It is given a float, or under jax a 0-d array.
+        ...); None passes t. It is given a float, or under jax a 0-d array.
     time: "scalar" passes the label as it is; "batch" as an array (batch,) on the state's device, in
         the input's dtype but never under 32 bits (integers as int64).
     scalings: an object with functions c_skip, c_out, c_in of t; the prediction is then
@@ -174,8 +161,8 @@ def as_model(
     check_kind(predicts)
     if not callable(net):
         msg = (
-            f"net is a {type(net).__name__}, expected something called as net(x, label(t)); pass a"
-            f" function."
+            f"net is a {type(net).__name__}, expected something called as net(x, label(t)); pass a "
+            f"function."
         )
         raise ModelError(msg)
     if time not in TIMES:

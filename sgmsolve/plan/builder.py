@@ -42,7 +42,7 @@ class PlanBuilder:
 
     Raises:
         GridError: the grid has fewer than two points, does not decrease or leaves the process's
-        range.
+            range.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ def compile_plan(builder: PlanBuilder) -> Plan:
         other = _Sweep(builder, final, usual)
         if other.registers + other.history < sweep.registers + sweep.history:
             sweep = other
-    return _Tables(builder, sweep).plan(final)
+    return _Tables(builder, sweep).plan()
 
 
 def _lags(builder: PlanBuilder) -> list[int]:
@@ -115,7 +115,7 @@ class _Tables:
             before = now
         return slots
 
-    def plan(self, final: int) -> Plan:
+    def plan(self) -> Plan:
         """Fill move, kick, noise and the prelude."""
         b, m, rows = self.b, self.m, len(self.b.points)
         k = 1 + max(max(s.values()) for s in self.slots)
@@ -144,11 +144,9 @@ class _Tables:
                         _put(kicks[lag], r, i, 0, (m, kick.shape[2]), block)
             for j, (symbol, _) in enumerate(draws[r]):
                 records[r, j] = b.draw_of[symbol]
-        return self._assemble(final, move, kick[..., : longest + 1], noise, records, dtype)
+        return self._assemble(move, kick[..., : longest + 1], noise, records, dtype)
 
-    def _assemble(
-        self, final: int, move: Any, kick: Any, noise: Any, records: Any, dtype: Any
-    ) -> Plan:
+    def _assemble(self, move: Any, kick: Any, noise: Any, records: Any, dtype: Any) -> Plan:
         b, m = self.b, self.m
         start_draws = self._columns(-1, self.sweep.prelude)
         here = _places(start_draws)
@@ -178,7 +176,7 @@ class _Tables:
             prelude_draws=prelude_records,
             t_start=float(b.times[0]),
             t_end=float(b.time),
-            nodes=self._nodes(final),
+            nodes=self._nodes(),
             orders=b.orders,
             start=b.start,
             reference=b.reference,
@@ -210,7 +208,7 @@ class _Tables:
         first = next(blocks, None)
         return int(first.shape[1]) if isinstance(first, np.ndarray) else self.m
 
-    def _nodes(self, final: int) -> tuple[Node, ...]:
+    def _nodes(self) -> tuple[Node, ...]:
         """Boundary and register of every grid point's solution that a register ever holds."""
         where: dict[int, tuple[int, int]] = {}
         for boundary, slots in enumerate(self.slots):

@@ -43,11 +43,8 @@ class Node:
 class Response:
     """The affine map from everything that goes in to the result.
 
-    z = z0 z(t_start) + sum predictions e + sum noise xi, with
-
-
-    ``z0`` (m, m), ``predictions`` (R, m, p), ``noise`` (draws, m); draws in order: prelude, then by
-    row.
+    z = z0 z(t_start) + sum predictions e + sum noise xi, with ``z0`` (m, m), ``predictions``
+    (R, m, p), ``noise`` (draws, m); draws in order: prelude, then by row.
     """
 
     z0: np.ndarray
@@ -76,10 +73,12 @@ class Plan:
         prelude_noise: (k m, L0), with ``prelude_draws`` (L0,).
         t_start, t_end: times of the initial state and of the result.
         nodes: where the solution at each grid point can be read.
-        orders: claimed orders, keys among ``deterministic``, ``weak``, ``strong``.
+        orders: claimed orders, keys among ``deterministic`` and ``weak``.
         start: ``"published"`` or ``"matched"``, how a multistep method starts.
         reference: citation key.
         options: the options the method was built with (JSON-able).
+        operators: what coefficients multiply: ``("I",)``, the identity, in every method so far.
+        pathwise: whether the draws still belong to a Brownian path, see ``compress``.
 
     Raises:
         PlanError: if shapes disagree or an entry is not finite.
@@ -185,15 +184,15 @@ class Plan:
 
     def response(self) -> Response:
         """Affine map from the initial state, all predictions and all draws to the result."""
-        return self._propagate()[-1][0]
+        return self._propagate([])[-1]
 
     def node_responses(self) -> list[Response]:
         """Response of the solution at each node (grid point), in the order of ``nodes``."""
         wanted = [(n.boundary, n.register) for n in self.nodes]
-        found = self._propagate(wanted)
-        return [r for r, _ in found[:-1]]
+        return self._propagate(wanted)[:-1]
 
-    def _propagate(self, wanted: list[tuple[int, int]] | None = None) -> list[tuple[Response, int]]:
+    def _propagate(self, wanted: list[tuple[int, int]]) -> list[Response]:
+        """Responses of the registers wanted, (boundary, register) each, then that of the result."""
         m, km, R, p = self.m, self.k * self.m, self.rows, self.p
         columns = [(-1, j) for j in self.active_draws(-1)]
         columns += [(r, j) for r in range(R) for j in self.active_draws(r)]
@@ -203,7 +202,6 @@ class Plan:
         Z[:, :m] = self.prelude_move
         for j in self.active_draws(-1):
             Z[:, position[-1, j]] = self.prelude_noise[:, j]
-        wanted = wanted or []
         kept: dict[tuple[int, int], np.ndarray] = {}
         for r in range(R + 1):
             for boundary, register in wanted:
@@ -222,8 +220,7 @@ class Plan:
             predictions = z[:, m : m + R * p].reshape(m, R, p).transpose(1, 0, 2)
             return Response(z[:, :m], predictions, z[:, m + R * p :].T)
 
-        out = [(unpack(kept[w]), i) for i, w in enumerate(wanted)]
-        return [*out, (unpack(Z[:m]), -1)]
+        return [*(unpack(kept[w]) for w in wanted), unpack(Z[:m])]
 
     def compress(self) -> Plan:
         """Merge each row's draws into at most k m by a Cholesky factor; the plan becomes weak-only.
@@ -265,6 +262,5 @@ class Plan:
     def __repr__(self) -> str:
         return (
             f"Plan({self.name!r}, process={self.process.get('process')}, rows={self.rows}, "
-            f"registers={self.k}, history={self.history}, "
-            f"t={self.t_start:.4g} -> {self.t_end:.4g})"
+            f"registers={self.k}, history={self.history}, t={self.t_start:.4g} -> {self.t_end:.4g})"
         )

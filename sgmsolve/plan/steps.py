@@ -74,7 +74,7 @@ def steps_between(plan: Plan, points: list[tuple[Any, int, Response]]) -> list[S
     ``plan_steps`` is this for the plan's nodes. A predictor-corrector that never holds its
     corrected state has its steps between the responses of plans that end there.
     """
-    rows = [response for response, _ in plan._propagate([(r, 0) for r in range(plan.rows)])[:-1]]
+    rows = plan._propagate([(r, 0) for r in range(plan.rows)])[:-1]
     steps = []
     for start, last in itertools.pairwise(points):
         legs = [start, last]

@@ -127,7 +127,7 @@ class AbstractProcess(abc.ABC):
 
 
 class ScalarProcess(AbstractProcess):
-    """One component: x(t) = alpha(t) x0 + sigma(t) eps. Subclasses give five scalar functions."""
+    """One component: x(t) = alpha(t) x0 + sigma(t) eps. Subclasses give six scalar functions."""
 
     @property
     def initial_variance(self) -> float:
@@ -162,7 +162,7 @@ class ScalarProcess(AbstractProcess):
         """alpha(end) / alpha(start), in either direction; ProcessError from alpha(start) = 0."""
         alpha = self.alpha(start)
         if ops(start).host and alpha == 0:
-            raise ProcessError(self._no_signal("the linear flow", start))
+            raise ProcessError(_checks.no_signal(self, "the linear flow", start))
         return self.alpha(end) / alpha
 
     def log_snr(self, t: Any) -> Any:
@@ -258,8 +258,7 @@ class ScalarProcess(AbstractProcess):
         exist (noise -> data at alpha = 0, data -> noise at sigma = 0, anything -> score there).
         """
         for kind in (source, target):
-            if kind not in KINDS:
-                raise ProcessError(unknown("kind of prediction", kind, KINDS))
+            self.check_kind(kind)
         if source == target:
             return 0.0, 1.0
         # score = -eps / sigma exactly, also where alpha = 0: so it goes through noise.
@@ -271,13 +270,11 @@ class ScalarProcess(AbstractProcess):
             a, b = self.conversion_scalars("noise", target, t)
             return a, -b * self.sigma(t)
         alpha, sigma = self.alpha(t), self.sigma(t)
-        u1, w1 = self.weights_of(source, t)
-        u2, w2 = self.weights_of(target, t)
+        (u1, w1), (u2, w2) = self.weights_of(source, t), self.weights_of(target, t)
         det = alpha * w1 - sigma * u1
         if ops(t).host and det == 0:
-            what = f"the map from {source} to {target}"
             no_map = _checks.no_noise if alpha else _checks.no_signal
-            raise ProcessError(no_map(self, what, t))
+            raise ProcessError(no_map(self, f"the map from {source} to {target}", t))
         return (u2 * w1 - w2 * u1) / det, (alpha * w2 - sigma * u2) / det
 
     def conversion(self, source: str, target: str, t: Any) -> tuple[Any, Any]:
@@ -301,7 +298,3 @@ class ScalarProcess(AbstractProcess):
         if ops(t).host and sigma == 0:
             raise ProcessError(_checks.no_score(self, t))
         return 1 / sigma
-
-    def _no_signal(self, what: str, t: Any) -> str:
-        """The sentence for what does not exist at alpha = 0."""
-        return _checks.no_signal(self, what, t)

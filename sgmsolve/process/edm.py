@@ -8,7 +8,7 @@ from typing import Any, final
 
 from sgmsolve._array import constant_like, ops, softplus
 from sgmsolve.errors import ProcessError
-from sgmsolve.process._checks import check_times, positive
+from sgmsolve.process._checks import check_times, no_signal, positive
 from sgmsolve.process.base import ScalarProcess
 
 
@@ -121,7 +121,7 @@ class Flow(ScalarProcess):
 
     def _remaining(self, t: Any, what: str) -> Any:
         if ops(t).host and t == 1:
-            raise ProcessError(self._no_signal(what, t))
+            raise ProcessError(no_signal(self, what, t))
         return 1 - t
 
     def lam(self, t: Any) -> Any:

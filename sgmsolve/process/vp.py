@@ -13,7 +13,7 @@ from typing import Any, cast, final
 
 from sgmsolve._array import ops
 from sgmsolve.errors import ProcessError, unknown
-from sgmsolve.process._checks import check_times, positive
+from sgmsolve.process._checks import check_times, no_signal, positive
 from sgmsolve.process._schedules import AbstractSchedule, Cosine, Linear, ScaledLinear
 from sgmsolve.process._table import Table
 from sgmsolve.process.base import ScalarProcess
@@ -156,7 +156,7 @@ class VP(ScalarProcess):
     def beta(self, t: Any) -> Any:
         """Rate beta(t), per unit of forward time; ProcessError for numbers with alpha(t) = 0."""
         if self.s is not None and ops(t).host and t == 1:
-            raise ProcessError(self._no_signal("the rate beta", t))
+            raise ProcessError(no_signal(self, "the rate beta", t))
         return self._schedule.beta(t)
 
     def alpha(self, t: Any) -> Any:
@@ -182,13 +182,13 @@ class VP(ScalarProcess):
     def alpha_ratio(self, start: Any, end: Any) -> Any:
         """exp(-(B(end) - B(start)) / 2); ProcessError for numbers with alpha(start) = 0."""
         if self.s is not None and ops(start).host and start == 1:
-            raise ProcessError(self._no_signal("the linear flow", start))
+            raise ProcessError(no_signal(self, "the linear flow", start))
         return self._schedule.ratio(start, end)
 
     def transition_variance(self, start: Any, end: Any) -> Any:
         """1 - (alpha(end) / alpha(start))^2."""
         if self.s is not None and ops(start).host and start == 1:
-            raise ProcessError(self._no_signal("the transition", start))
+            raise ProcessError(no_signal(self, "the transition", start))
         return self._schedule.transition_variance(start, end)
 
     def time_of_log_snr(self, log_snr: Any) -> Any:

@@ -138,9 +138,8 @@ class AbstractTarget(abc.ABC):
         """
         if self._smallest_variance() == 0:
             msg = (
-                f"{type(self).__name__} has zero variance in some direction, so it has no density;"
-                f" use "
-                f"marginal_log_prob at a time with sigma > 0."
+                f"{type(self).__name__} has zero variance in some direction, so it has no density; "
+                f"use marginal_log_prob at a time with sigma > 0."
             )
             raise AnalysisError(msg)
         x, dtype = self._working(x)
@@ -175,8 +174,7 @@ class AbstractTarget(abc.ABC):
         if process.m != 1:
             msg = (
                 f"{type(self).__name__}.model was given a process with {process.m} components, "
-                f"expected one; "
-                f"pass VP, VE, SubVP, EDM or Flow."
+                f"expected one; pass VP, VE, SubVP, EDM or Flow."
             )
             raise ModelError(msg)
         return TargetModel(self, process, check_kind(predicts))
@@ -198,8 +196,7 @@ class AbstractTarget(abc.ABC):
     def _no_flow_map(self) -> AnalysisError:
         return AnalysisError(
             f"{type(self).__name__} has no closed-form probability-flow map, only Gaussian and "
-            f"GaussianField "
-            f"have; use a reference solution with many steps."
+            f"GaussianField have; use a reference solution with many steps."
         )
 
     def _working(self, x: Any) -> tuple[Any, Any]:
@@ -232,8 +229,7 @@ class AbstractTarget(abc.ABC):
             if alpha == 0 or self._smallest_variance() == 0:
                 msg = (
                     f"at t = {float(t):.6g} sigma is 0 and x(t) has zero variance in some "
-                    f"direction, where no "
-                    f"score exists; evaluate at a larger t."
+                    f"direction, where no score exists; evaluate at a larger t."
                 )
                 raise TargetError(msg)
         return alpha, sigma

@@ -18,8 +18,7 @@ def check_matrix_size(dim: int) -> None:
     if dim > LARGEST_MATRIX:
         msg = (
             f"a dense covariance of {dim} dimensions was asked for, expected at most "
-            f"{LARGEST_MATRIX}; use "
-            f"modes() of a Gaussian, or diagonal() and trace()."
+            f"{LARGEST_MATRIX}; use modes() of a Gaussian, or diagonal() and trace()."
         )
         raise AnalysisError(msg)
 

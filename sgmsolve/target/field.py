@@ -42,16 +42,14 @@ class GaussianField(AbstractGaussian):
             ):
                 msg = (
                     f"{name} has shape {array.shape}, expected {(h, w)} or {size} for a field of "
-                    f"shape {size}; a "
-                    f"half spectrum (rfft2) must be completed first."
+                    f"shape {size}; a half spectrum (rfft2) must be completed first."
                 )
                 raise TargetError(msg)
         mirror = np.roll(power[..., ::-1, ::-1], 1, axis=(-2, -1))
         if np.abs(power - mirror).max() > 1e-12 * np.abs(power).max():
             msg = (
                 "spectrum differs between (k, l) and (-k, -l), expected a symmetric one because "
-                "the field is real; "
-                "pass the mean of both."
+                "the field is real; pass the mean of both."
             )
             raise TargetError(msg)
         # Exactly symmetric, so that both modes of a pair are one entry of modes().

@@ -10,11 +10,7 @@ import numpy as np
 from sgmsolve._array import array_namespace
 from sgmsolve.errors import ModelError, TargetError
 from sgmsolve.process.base import AbstractProcess
-from sgmsolve.target.base import (
-    AbstractTarget,
-    host_array,
-    over_axes,
-)
+from sgmsolve.target.base import AbstractTarget, host_array, over_axes
 from sgmsolve.target.constants import Constants
 from sgmsolve.target.covariance import SpectralCovariance
 from sgmsolve.target.posterior import posterior_gains, posterior_offset
@@ -164,8 +160,7 @@ class Gaussian(AbstractGaussian):
         if c.shape != (d, d):
             msg = (
                 f"cov has shape {c.shape}, expected a number, {mu.shape} (a diagonal) or {(d, d)} "
-                f"(dense) for a "
-                f"mean of shape {mu.shape}; reshape it."
+                f"(dense) for a mean of shape {mu.shape}; reshape it."
             )
             raise TargetError(msg)
         lam, basis = eigendecomposition(c, "cov")
@@ -176,8 +171,7 @@ class Gaussian(AbstractGaussian):
         """N(mean, U diag(variances) U^T + eps^2 I), never forming a matrix of dim x dim.
 
         factor: U (dim, k) or (*shape, k), columns need not be orthonormal; variances: (k,), at
-        least 0;
-        eps: standard deviation of the isotropic part. Work and memory O(dim k).
+        least 0; eps: standard deviation of the isotropic part. Work and memory O(dim k).
         """
         mu, u, s = (
             host_array(mean, "mean"),
@@ -188,8 +182,7 @@ class Gaussian(AbstractGaussian):
         if s.ndim != 1 or u.shape not in ((mu.size, k), (*mu.shape, k)) or k > mu.size:
             msg = (
                 f"factor has shape {u.shape} and variances {s.shape}, expected ({mu.size}, k) and "
-                f"(k,) with "
-                f"k <= {mu.size}; transpose the factor?"
+                f"(k,) with k <= {mu.size}; transpose the factor?"
             )
             raise TargetError(msg)
         if np.any(s < 0):
@@ -223,8 +216,8 @@ class Gaussian(AbstractGaussian):
         if lam.size != transform.dim or (mu.ndim and mu.shape != transform.shape):
             msg = (
                 f"eigenvalues have shape {lam.shape} and the mean {mu.shape}, expected "
-                f"{transform.dim} values and a "
-                f"number or shape {transform.shape}; take them from the transform's own layout."
+                f"{transform.dim} values and a number or shape {transform.shape}; take them from "
+                f"the transform's own layout."
             )
             raise TargetError(msg)
         made = cls.__new__(cls)

@@ -41,8 +41,7 @@ class GaussianMixture(AbstractTarget):
         if mu.ndim != 2 or w.shape != mu.shape[:1]:
             msg = (
                 f"weights have shape {w.shape} and means {mu.shape}, expected (K,) and (K, d); "
-                f"pass one weight and "
-                f"one row of means for each component."
+                f"pass one weight and one row of means for each component."
             )
             raise TargetError(msg)
         if np.any(w <= 0):
