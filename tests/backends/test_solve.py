@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from typing import Any
 
@@ -261,27 +260,6 @@ def test_peak_memory_on_numpy(name: str, steps_: int) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < (plan.k * plan.m + plan.history * plan.p + 2 + 0.2) * z.nbytes
-
-
-def test_the_loop_is_cheap() -> None:
-    """Overhead on tiny batches, as a multiple of a handful of numpy calls made in the same run."""
-    plan = euler(PROCESS, np.linspace(1, 0.01, 1025))
-    z, e = np.ones((2, 1)), np.zeros((2, 1))
-    model = Returns((e,))
-
-    def bare() -> None:
-        for _ in range(plan.rows):
-            0.5 * z + 0.25 * e
-
-    solve(plan, model, z)
-    # In turns and in processor time, so that a busy machine slows both sides.
-    least = [float("inf")] * 2
-    for _ in range(12):
-        for i, f in enumerate((bare, lambda: solve(plan, model, z))):
-            begin = time.process_time()
-            f()
-            least[i] = min(least[i], time.process_time() - begin)
-    assert least[1] < 12 * least[0]
 
 
 def test_the_specification_runs_by_itself() -> None:
