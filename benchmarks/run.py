@@ -53,7 +53,7 @@ def figures(name: str, report: dict[str, Any]) -> list[Figure]:
         for row in report["rows"]:
             if row["limit"] not in found or row["ms"] > found[row["limit"]]["ms"]:
                 found[row["limit"]] = row
-        kinds = {2.0: "one-step", 10.0: "other"}
+        kinds = {2.0: "one-step", 10.0: "other", 50.0: "in phase space"}
         return [
             (f"50 rows, slowest {kinds[limit]} ({row['method']}), ms", row["ms"], limit)
             for limit, row in sorted(found.items())

@@ -24,8 +24,14 @@ NAMES = (
     "checkerboard",
     "field",
     "digits",
+    "psld-gaussian",
+    "psld-ring",
+    "psld-digits",
 )
-"""Names of all problems, easy ones first; the file of ``ill-conditioned`` is ill_conditioned.py."""
+"""Names of all problems, easy ones first and those in phase space last.
+
+The file of ``ill-conditioned`` is ill_conditioned.py.
+"""
 
 
 class UnknownProblemError(SgmsolveError, ValueError):
@@ -42,5 +48,5 @@ def find(name: str) -> Problem:
 
 
 def all_problems() -> list[Problem]:
-    """All problems, easy ones first; no data is read."""
+    """All problems in the order of NAMES; no data is read."""
     return [find(name) for name in NAMES]

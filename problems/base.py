@@ -83,12 +83,21 @@ class Problem:
         """``grid`` and ``grid_options`` for ``sgmsolve.build_plan`` and ``sgmsolve.sample``."""
         return {"grid": self.grid, "grid_options": {"t_min": self.t_end, **self.grid_options}}
 
-    def marginal(self, n: int, t: float, seed: int) -> np.ndarray:
-        """Exact samples of x(t) = alpha(t) x0 + sigma(t) eps, shape (n, *shape), float64."""
+    def marginal(self, n: int, t: float, seed: int) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Exact samples of z(t), in the form that ``sgmsolve.solve`` and the target's model take.
+
+        One component: x(t) = alpha x0 + sigma eps, an array (n, *shape), float64. With m > 1
+        components: z(t) = u x0 + L eps of the process, a tuple of m such arrays, position first.
+        """
         rng = np.random.default_rng([seed, *self.name.encode()])
         x0 = np.asarray(self.target.sample(n, seed=int(rng.integers(2**31))), dtype=np.float64)
-        alpha, sigma = float(self.process.alpha(t)), float(self.process.sigma(t))
-        return alpha * x0.reshape(n, *self.shape) + sigma * rng.standard_normal((n, *self.shape))
+        x0, process = x0.reshape(n, *self.shape), self.process
+        if process.m == 1:
+            alpha, sigma = float(process.alpha(t)), float(process.sigma(t))
+            return np.asarray(alpha * x0 + sigma * rng.standard_normal(x0.shape))
+        eps = rng.standard_normal((process.m, *x0.shape))
+        noise = np.tensordot(process.factor("lower", float(t)), eps, axes=1)
+        return tuple(u * x0 + e for u, e in zip(process.loading(float(t)), noise, strict=True))
 
     def replace(self, **changes: Any) -> Problem:
         """Return a copy with some fields changed (a smaller number of samples, say)."""

@@ -39,8 +39,11 @@ from sgmsolve.process import Flow as Flow
 from sgmsolve.process import SubVP as SubVP
 
 if TYPE_CHECKING:
+    from sgmsolve.conditioning import inpainting as inpainting
     from sgmsolve.model import CountCalls as CountCalls
     from sgmsolve.model import as_model as as_model
+    from sgmsolve.reverse import ProbabilityFlow as ProbabilityFlow
+    from sgmsolve.reverse import ReverseSDE as ReverseSDE
     from sgmsolve.sampling import build_plan as build_plan
     from sgmsolve.sampling import sample as sample
     from sgmsolve.target import Empirical as Empirical
@@ -59,8 +62,12 @@ _LATER = {
     "Gaussian": "target",
     "GaussianField": "target",
     "GaussianMixture": "target",
+    "inpainting": "conditioning",
+    "ProbabilityFlow": "reverse",
+    "ReverseSDE": "reverse",
 }
 _PARTS = (
+    "adapters",
     "analysis",
     "backends",
     "methods",
@@ -69,6 +76,7 @@ _PARTS = (
     "plan",
     "problems",
     "process",
+    "reverse",
     "target",
 )
 
@@ -92,7 +100,9 @@ __all__ = [
     "PathNoise",
     "Plan",
     "PlanBuilder",
+    "ProbabilityFlow",
     "ReplayNoise",
+    "ReverseSDE",
     "SgmsolveError",
     "Solution",
     "SolveError",
@@ -104,6 +114,7 @@ __all__ = [
     "build_plan",
     "errors",
     "grid",
+    "inpainting",
     "sample",
     "solve",
     "steps",

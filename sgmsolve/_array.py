@@ -104,7 +104,9 @@ class _Arrays:
 
     def matrix(self, rows: Sequence[Sequence[Any]]) -> Any:
         """Stack entries (arrays of one shape, or floats) into an array of shape (..., m, m)."""
-        like = next(v for row in rows for v in row if not isinstance(v, (int, float)))
+        like = next((v for row in rows for v in row if not isinstance(v, (int, float))), None)
+        if like is None:  # numpy makes plain numbers of 0-d arrays
+            like = self.xp.asarray(float(rows[0][0]))
         full = [
             [self.xp.full_like(like, float(v)) if isinstance(v, (int, float)) else v for v in row]
             for row in rows

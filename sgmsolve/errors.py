@@ -54,12 +54,17 @@ class SolveError(SgmsolveError, RuntimeError):
         self.status = status
 
 
+class StabilityWarning(UserWarning):
+    """A step beyond the stability limit of its scheme."""
+
+
 class Status(enum.Enum):
     """How a run ended; the value is the sentence shown to people."""
 
     FINISHED = "All rows were run."
     STOPPED = "The run was stopped before its last row; solve(..., resume=solution.state) goes on."
     NONFINITE = "The model returned NaN or Inf."
+    UNFINISHED = "The other library's solver gave up before the end."
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

@@ -60,6 +60,27 @@ def quadratic(
     )
 
 
+def striding(
+    process: AbstractProcess,
+    steps: int,
+    *,
+    t_max: float | None = None,
+    t_min: float | None = None,
+    final: str = "t_min",
+    power: float = 2.0,
+) -> np.ndarray:
+    """The quadratic striding of CLD (arXiv:2112.07068) and PSLD: ``quadratic`` from t_min on.
+
+    t_i = t_min + (t_max - t_min) (1 - i/N)^p, p = ``power``; p = 1 is uniform.
+
+    Raises: GridError for impossible step counts, ends, finals or powers.
+    """
+    check_positive("power", power)
+    low = checked_ends(process, t_max, t_min)[1]
+    ways = (lambda t: (t - low) ** (1 / power), lambda v: low + v**power)
+    return _build(process, steps, t_max, t_min, final, *ways)
+
+
 def log_snr(
     process: ScalarProcess,
     steps: int,
@@ -189,6 +210,7 @@ def table_indices(
 GRIDS: dict[str, Callable[..., np.ndarray]] = {
     "uniform": uniform,
     "quadratic": quadratic,
+    "striding": striding,
     "log-snr": log_snr,
     "karras": karras,
     "table": table,
@@ -229,8 +251,10 @@ def make(
 
 
 def default_grid(process: AbstractProcess) -> str:
-    """Name of a sensible grid: karras where alpha = 1, log-snr where alpha > 0, else uniform."""
-    if not isinstance(process, ScalarProcess) or process.starts_at_zero_alpha:
+    """A sensible grid: striding in phase space; karras, log-snr or, at alpha = 0, uniform."""
+    if not isinstance(process, ScalarProcess):
+        return "striding"
+    if process.starts_at_zero_alpha:
         return "uniform"
     return "karras" if process.alpha(float(process.t_max)) == 1 else "log-snr"
 

@@ -143,6 +143,28 @@ def _legendre(n: int, prec: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(+x for x, _ in found), tuple(+w for _, w in found)
 
 
+def gauss_collocation(n: int, like: Any = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The n-stage Gauss method on [0, 1]: nodes c (n,), weights b (n,), matrix A (n, n).
+
+    A integrates polynomials of degree n - 1 through the nodes from 0 to c_i; order 2n. Floats, or
+    mpmath numbers at the working precision if ``like`` is one. Cached.
+    """
+    return _gauss_method(n, _bits(ops(like)) if is_multiprecision(like) else 0)
+
+
+@functools.lru_cache(maxsize=16)
+def _gauss_method(n: int, prec: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    c, b = _legendre(n, prec)
+
+    def lagrange(j: int, x: Any) -> Any:
+        return math.prod((x - c[i]) / (c[j] - c[i]) for i in range(n) if i != j)
+
+    # Polynomials of degree n - 1 are integrated exactly by the rule itself on [0, c_i].
+    rule = list(zip(c, b, strict=True))
+    rows = [[ci * sum(w * lagrange(j, ci * x) for x, w in rule) for j in range(n)] for ci in c]
+    return np.array(c), np.array(b), np.array(rows)
+
+
 def integrate(fn: Callable[[Any], Any], a: Any, b: Any, *, n: int = 20, panels: int = 1) -> Any:
     """int_a^b fn by composite Gauss-Legendre, n points on each of ``panels`` equal panels.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,11 @@ from sgmsolve.backends.noise import START_ROW, KeyedNoise
 from sgmsolve.backends.place import empty_state
 from sgmsolve.backends.solve import solve
 from sgmsolve.backends.state import Solution
-from sgmsolve.errors import GridError, MethodError, ProcessError
+from sgmsolve.errors import GridError, MethodError, ProcessError, StabilityWarning
 from sgmsolve.methods.registry import Method, find
 from sgmsolve.phi import cholesky
 from sgmsolve.plan import Plan
-from sgmsolve.process.base import AbstractProcess
+from sgmsolve.process.base import AbstractProcess, ScalarProcess
 
 
 def build_plan(
@@ -75,7 +76,15 @@ def build_plan(
         msg = f"nfe = {nfe} was given with a grid of fixed times; leave nfe out."
         raise MethodError(msg)
     free = [c for c in record.budget_options if not set(c) & set(options)] or [{}]
-    return _spend(build, _budget(nfe), record, free)
+    with warnings.catch_warnings():  # candidates are tried in silence
+        warnings.simplefilter("ignore", StabilityWarning)
+        count, choice = _spend(build, _budget(nfe), record, free)
+    return build(count, choice)
+
+
+def default_method(process: AbstractProcess) -> str:
+    """Name of a good deterministic method of order 2 with one evaluation a step."""
+    return "dpm++2m" if isinstance(process, ScalarProcess) else "strang2-lagged-ode"
 
 
 def _record(process: Any, method: Any) -> Method:
@@ -106,18 +115,21 @@ def _budget(nfe: Any) -> int:
     return value
 
 
-def _spend(build: Any, nfe: int, record: Method, choices: Sequence[Mapping[str, Any]]) -> Plan:
-    """The plan with the most steps, then the most evaluations, that fits the budget."""
-    found = [_most_steps(lambda n, c=c: build(n, c), nfe, record) for c in choices]
-    fitting = [(count, plan) for count, plan in found if plan.nfe <= nfe]
+def _spend(
+    build: Any, nfe: int, record: Method, choices: Sequence[Mapping[str, Any]]
+) -> tuple[int, Mapping[str, Any]]:
+    """Steps and choice with the most steps, then the most evaluations, that fit the budget."""
+    found = [(*_most_steps(lambda n, c=c: build(n, c), nfe, record), c) for c in choices]
+    fitting = [one for one in found if one[1].nfe <= nfe]
     if not fitting:
-        least = min(plan.nfe for _, plan in found)
+        least = min(plan.nfe for _, plan, _ in found)
         msg = (
             f"one step of {record.name!r} takes {least} evaluations with these options, but the "
             f"budget is nfe = {nfe}; give nfe >= {least}."
         )
         raise MethodError(msg)
-    return max(fitting, key=lambda pair: (pair[0], pair[1].nfe))[1]
+    count, _, choice = max(fitting, key=lambda one: (one[0], one[1].nfe))
+    return count, choice
 
 
 def _most_steps(build: Any, nfe: int, record: Method) -> tuple[int, Plan]:
@@ -144,7 +156,7 @@ def sample(
     *,
     shape: tuple[int, ...],
     batch: int = 1,
-    method: str | Method = "dpm++2m",
+    method: str | Method | None = None,
     steps: int | None = None,
     nfe: int | None = None,
     seed: int = 0,
@@ -168,7 +180,8 @@ def sample(
     """Draw samples: build the plan, draw the start from the prior, solve.
 
     Args:
-        process, method, steps, nfe, grid, grid_options, denoise, options: as in :func:`build_plan`.
+        process, steps, nfe, grid, grid_options, denoise, options: as in :func:`build_plan`.
+        method: likewise; default: :func:`default_method`.
         model: the network, from ``as_model``.
         shape: shape of one sample, without the batch axis.
         batch: number of samples.
@@ -188,7 +201,7 @@ def sample(
     """
     plan = build_plan(
         process,
-        method,
+        default_method(process) if method is None else method,
         steps=steps,
         nfe=nfe,
         grid=grid,

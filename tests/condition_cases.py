@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from sgmsolve.methods.registry import Method, all_methods, find
+from sgmsolve.methods.registry import Method, find, methods_for
 from sgmsolve.plan import Plan, Response
 from sgmsolve.plan.steps import Step, steps_between
 from sgmsolve.process.vp import VP
@@ -104,7 +104,7 @@ EXTRA = [
 
 def _cases() -> list[Case]:
     out = []
-    for m in all_methods():
+    for m in methods_for(VP()):
         for start in m.starts:
             for weights in m.weights if "weights" in m.options else ("",):
                 out.append(Case(m.name, start, weights))

@@ -55,6 +55,7 @@ def test_method_and_problem_lists_name_all(
     assert "order" in succeed(capsys, "methods", "unipc-3")
     records = json.loads(succeed(capsys, "problems", "--json"))
     names = "gaussian ill-conditioned ring grid25 moons checkerboard field digits".split()
+    names += ["psld-gaussian", "psld-ring", "psld-digits"]
     assert [r["name"] for r in records] == names
     assert all(name in succeed(capsys, "problems") for name in names)
     assert "one millionth" in succeed(capsys, "problems", "ill-conditioned")

@@ -37,6 +37,7 @@ VALID = (
     "sample gaussian --nfe 3 --n 2 --out a.npz --resume --json",
     "compare ring --methods ddim,em --nfe 2,4 --out",  # never complete: that would be real work
     "order --jobs 1",
+    "tune ddim -p gaussian --nfe 3 --grid log-snr --budget 2 --seed 1",  # nothing to tune: no work
 )
 
 

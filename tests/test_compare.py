@@ -15,7 +15,7 @@ from sgmsolve.problems import Problem, find
 import sgmsolve
 from sgmsolve.analysis.bench import Bench
 from sgmsolve.analysis.metrics import energy_distance, sliced_w2
-from sgmsolve.analysis.report.tables import metric_tables, short
+from sgmsolve.analysis.report.tables import failures, metric_tables, short
 from sgmsolve.analysis.work_precision import Choice, Comparison, Row, compare
 from sgmsolve.cli import main
 
@@ -193,6 +193,28 @@ def test_floors_are_means_over_fresh_pairs_with_their_own_spread() -> None:
     marked = {line["method"]: line["cells"][0]["best"] for line in table["lines"]}
     assert marked == {"best": True, "good": True, "bad": False}
     assert short(mean + 2 * spread) in table["floor_text"]
+
+
+def test_what_failed_alike_at_several_budgets_is_said_once() -> None:
+    def row(method: str, budget: int, status: str, message: str) -> dict[str, Any]:
+        kept = {"method": method, "budget": budget, "status": status, "message": message}
+        return {**kept, "metric": ""}
+
+    found = failures(
+        [
+            row("ddim", 5, "failed", "no"),
+            row("ddim", 10, "failed", "no"),
+            row("heun", 5, "failed", "no"),
+            row("ddim", 20, "failed", "never"),
+            row("roba", 5, "ok", ""),
+            row("ddim", 40, "failed", "no"),
+        ]
+    )
+    assert [(f["method"], f["budgets"], f["message"]) for f in found] == [
+        ("ddim", "5, 10 and 40", "no"),
+        ("heun", "5", "no"),
+        ("ddim", "20", "never"),
+    ]
 
 
 def test_compare_command_writes_and_prints(

@@ -22,7 +22,10 @@ ALLOWED = {
     "target": {"process", "phi", "model"},
     "plan": {"phi"},
     "methods": {"plan", "process", "grid", "phi"},
+    "reverse": {"process", "model"},
+    "adapters": {"reverse", "plan", "backends"},
     "backends": {"plan"},
+    "conditioning": {"process", "phi", "plan", "backends"},
     "sampling": {"process", "phi", "grid", "model", "plan", "methods", "backends"},
     "analysis": {
         *("process", "grid", "phi", "model", "target", "plan", "methods", "backends"),
@@ -36,6 +39,10 @@ MAY_LOAD = {
     "backends/torch_noise.py": {"torch"},
     "backends/jax_scan.py": {"jax"},
     "backends/jax_noise.py": {"jax"},
+    "adapters/to_torch.py": {"torch"},
+    "adapters/run_torch.py": {"torch"},
+    "adapters/to_jax.py": {"jax", "diffrax", "equinox", "lineax"},
+    "adapters/run_diffrax.py": {"jax", "diffrax"},
 }
 
 

@@ -17,13 +17,13 @@ import sgmsolve
 from sgmsolve import EDM, VP, Gaussian, GaussianMixture, as_model, build_plan, sample
 from sgmsolve.backends.noise import SMALL
 from sgmsolve.errors import BackendError, GridError, MethodError, ProcessError
-from sgmsolve.methods.registry import all_methods
+from sgmsolve.methods.registry import methods_for
 from sgmsolve.sampling import start
 
 PROCESS = VP()
 
 
-@pytest.mark.parametrize("method", [m.name for m in all_methods() if not m.budget_options])
+@pytest.mark.parametrize("method", [m.name for m in methods_for(PROCESS) if not m.budget_options])
 def test_a_budget_buys_the_most_steps_that_fit(method: str) -> None:
     counts = {}
     for steps in range(1, 9):

@@ -4,6 +4,7 @@ A page's blocks share one namespace and one empty working folder, in order:
 
 * ```` ```python ````: executed; what it prints follows as a block of its own;
 * ```` ```python raises ````: must raise one of our errors, whose sentence is shown;
+* ```` ```python picture TEXT ````: must write picture.png, which follows with TEXT to describe it;
 * ```` ```console ````: lines ``$ sgmsolve ...`` are run, their output follows each;
 * ```` ```console raises ````: the same, and each must fail with a sentence.
 
@@ -13,9 +14,11 @@ tests call ``run_page``. A block that does anything else than it says stops the 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
+import pathlib
 import re
 import shlex
 import tempfile
@@ -45,13 +48,16 @@ def run_page(markdown: str, name: str) -> str:
                 continue
             end = next((j for j in range(i + 1, len(lines)) if lines[j] == "```"), None)
             where = f"{name}, line {i + 1}"
-            if end is None or match[2] not in ("", "raises"):
+            described = match[2].removeprefix("picture ") if match[1] == "python" else match[2]
+            if end is None or (match[2] not in ("", "raises") and described == match[2]):
                 msg = f"{where}: a block that is not closed, or an unknown word {match[2]!r}."
                 raise ExampleError(msg)
             body, fails = lines[i + 1 : end], match[2] == "raises"
             if match[1] == "python":
                 out += ["```python", *body, "```"]
                 out += _output(_python("\n" * (i + 1) + "\n".join(body), where, namespace, fails))
+                if described != match[2]:
+                    out += _picture(described, where)
             else:
                 out += ["```console", *_console(body, where, fails), "```"]
             i = end + 1
@@ -112,6 +118,17 @@ def _wrapped(text: str) -> str:
 def _output(text: str) -> list[str]:
     body = text.rstrip().splitlines()
     return ["", "``` { .text .output }", *body, "```"] if body else []
+
+
+def _picture(text: str, where: str) -> list[str]:
+    """The picture inside the page: no file is left to keep, or to go missing."""
+    path = pathlib.Path("picture.png")
+    if not path.exists():
+        msg = f"{where}: the block should have written picture.png."
+        raise ExampleError(msg)
+    data = base64.b64encode(path.read_bytes()).decode()
+    path.unlink()
+    return ["", f"![{text}](data:image/png;base64,{data})"]
 
 
 @contextlib.contextmanager

@@ -72,7 +72,8 @@ def _row(m: Method) -> list[str]:
     matched = _orders(m.claims("matched")) if m.matched else ""
     source = ", ".join(text for text in (m.reference, m.equation) if text)
     for key, label in labels().items():
-        source = re.sub(rf"\b{key}\b", f"[{label}](#{key})", source)
+        # "sgmsolve" is a reference, sgmsolve.methods.splitting the place in it.
+        source = re.sub(rf"\b{key}\b(?!\.\w)", f"[{label}](#{key})", source)
     weights = ", ".join(m.weights)
     return [names, m.predicts, _orders(m.orders), matched, str(m.evaluations), weights, source]
 

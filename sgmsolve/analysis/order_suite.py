@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sgmsolve.analysis.order import OrderRow, measure_on
-from sgmsolve.analysis.order_problems import INTERVALS, TARGETS, problem
-from sgmsolve.methods.registry import Method, all_methods, find
+from sgmsolve.analysis.order_problems import INTERVALS, PHASE_INTERVALS, TARGETS, problem
+from sgmsolve.methods.registry import Method, all_methods, find, methods_for
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def measure_all(
     """Rows of every registered method (or those named): each claim, start and kind of weights.
 
     Deterministic claims are measured on both targets and every interval, weak ones on the Gaussian;
-    ``mixture_weak`` adds weak orders on the mixture (minutes, see ``order_mixture``). ``jobs``
+    ``mixture_weak`` adds weak orders on the mixture (minutes, see ``order_mixture``). A method is
+    measured on those of the ``intervals`` whose process it runs on. ``jobs``
     processes share the work; with more than one a script needs the usual ``if __name__ ==
     "__main__"``.
 
@@ -65,8 +66,12 @@ def tasks(record: Method, intervals: Sequence[str], mixture_weak: bool = False) 
     """Everything one record claims; what it claims for other options than its own uses those.
 
     Variants that claim nothing else (other weights, a matched start that changes no order) are
-    measured on the first interval only.
+    measured on the first interval only, of each kind of space. Weak orders on the mixture are
+    measured on ``edm-start`` and ``psld-uniform``.
     """
+    intervals = [name for name in intervals if runs_on(record, name)]
+    first = [next((i for i in intervals if (i in PHASE_INTERVALS) == p), "") for p in (False, True)]
+    first = [name for name in first if name]
     found = []
     for start in record.starts:
         for kind in record.claims(start):
@@ -77,11 +82,17 @@ def tasks(record: Method, intervals: Sequence[str], mixture_weak: bool = False) 
                 key = (record.name, kind, start, weights)
                 same = record.claims(start) == record.claims() and start != record.starts[0]
                 variant = same or weights != record.weights[0]
-                where = intervals[:1] if variant else intervals
+                where = first if variant else intervals
                 found += [Task(*key, interval, options) for interval in where]
                 if kind == "weak" and mixture_weak:
-                    found.append(Task(*key, "edm-start", options, statistical=True))
+                    known = [i for i in ("edm-start", "psld-uniform") if runs_on(record, i)]
+                    found += [Task(*key, i, options, statistical=True) for i in known]
     return found
+
+
+def runs_on(record: Method, interval: str) -> bool:
+    """Whether a method runs on an interval's process."""
+    return record in methods_for(problem(TARGETS[0], interval).process)
 
 
 def run_task(task: Task) -> list[OrderRow]:
@@ -102,7 +113,8 @@ def _run(task: Task) -> list[OrderRow]:
     if task.statistical:
         from sgmsolve.analysis.order_mixture import measure_weak
 
-        row = measure_weak(task.method, start=task.start, weights=task.weights, **options)
+        chosen = {"start": task.start, "weights": task.weights, "interval": task.interval}
+        row = measure_weak(task.method, **chosen, **options)
         return [row]
     names = TARGETS if task.kind == "deterministic" else TARGETS[:1]
     problems = [problem(name, task.interval) for name in names]

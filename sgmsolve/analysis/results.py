@@ -20,12 +20,14 @@ METRICS = {
     "w2": (
         "Exact Wasserstein distance",
         "2-Wasserstein distance between the law of the method's output and the exact law. Both are "
-        "Gaussian here and follow from the method's table: no sampling, no floor.",
+        "Gaussian here and follow from the method's table: no sampling, no floor. In phase space "
+        "it is that of the positions.",
     ),
     "rms": (
         "Endpoint error (rms)",
-        "Root mean square distance, per entry, between where a method ends and where a 1000-step "
-        "reference ends from the same starting points. Deterministic methods only.",
+        "Root mean square distance, per entry, between where a method ends and where a fine "
+        "reference (1000 steps, or order 12 in phase space) ends from the same starting points. "
+        "Deterministic methods only.",
     ),
     "energy": (
         "Energy distance",

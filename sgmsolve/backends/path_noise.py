@@ -9,6 +9,15 @@ the clock into cells with keyed normals xi_j and lengths v_j, and a draw is
 
 exactly N(0, 1), independent for disjoint intervals, and the same path on every grid. Paths of
 different kinds, and of different components, are independent of one another.
+
+With m > 1 components two kinds are noises of linear SDEs run down in forward time, with flow Psi
+and noise C C^T over a cell [c, c'] (C lower, both from the process):
+
+    xi_[a, b] = W xi,   W = C_ab^-1 [Psi(c_j -> a) C_j for all cells j],   W W^T = I,
+
+``relaxation`` with diagonal Psi and C (``process.relaxation``, one path a component), ``kernel``
+with matrices (``process.reversed_linear``, eta = 1). W is the orthogonal factor of the bracket, so
+it is orthonormal to rounding.
 """
 
 from __future__ import annotations
@@ -24,11 +33,14 @@ from sgmsolve.backends.noise import Draw, KeyedNoise, Noise, draw_order
 from sgmsolve.errors import BackendError
 from sgmsolve.plan import Plan
 
-CHANNELS = {"increment": 0, "area": 1, "kernel": 2, "kernel:data": 3}
+CHANNELS = {"increment": 0, "area": 1, "kernel": 2, "kernel:data": 3, "relaxation": 4}
 """Kinds that have a path; a cell may later hold the joint law of (increment, area, kernel)."""
 
 CELLS = 1 << 20
 """First column of cells (their number stands in the row), beyond any plan's own columns."""
+
+Weight = tuple[int, int, float]
+"""(cell, component of its normals, weight)."""
 
 
 class PathNoise(Noise):
@@ -44,9 +56,10 @@ class PathNoise(Noise):
     ``iid`` draws have no path and are keyed by (row, column) as usual.
 
     Raises:
-        BackendError: a kind without a clock (``area``, or ``kernel`` of a process without alpha and
-            sigma), an interval of no length or infinite clock; on use, a plan that was not among
-            ``plans``.
+        BackendError: a kind without a path (``area``; ``kernel`` of a process with neither alpha
+            and sigma nor ``reversed_linear``; ``relaxation`` without ``process.relaxation``), an
+            interval of no length or infinite clock; on use, a plan that was not among ``plans``, or
+            a draw of a component without noise.
     """
 
     def __init__(
@@ -68,7 +81,12 @@ class PathNoise(Noise):
             for kind, a, b in found.values():
                 if kind != "iid":
                     intervals.setdefault(kind, set()).add((a, b))
-        self.cells = {kind: _Cells(kind, ends, process) for kind, ends in intervals.items()}
+        self.cells = {
+            kind: _LinearCells(kind, ends, process)
+            if kind == "relaxation" or (kind == "kernel" and getattr(process, "m", 1) > 1)
+            else _Cells(kind, ends, process)
+            for kind, ends in intervals.items()
+        }
 
     def identity(self, batch: int) -> str:
         """Seed, indices and cells."""
@@ -91,10 +109,9 @@ class PathNoise(Noise):
             if kind == "iid":
                 return keyed(row, column)
             # A builder's draw has one column a component, in order.
-            channel = CELLS + CHANNELS[kind] * m + column % m
             total: Any = None
-            for cell, weight in self.cells[kind].weights(a, b):
-                xi = keyed(cell, channel)
+            for cell, component, weight in self.cells[kind].weights(a, b, column % m):
+                xi = keyed(cell, CELLS + CHANNELS[kind] * m + component)
                 total = weight * xi if total is None else total + weight * xi
             return total
 
@@ -117,15 +134,76 @@ class _Cells:
                 "noise."
             )
             raise BackendError(msg)
-        self.found: dict[tuple[float, float], list[tuple[int, float]]] = {}
+        self.found: dict[tuple[float, float], tuple[range, list[float]]] = {}
 
-    def weights(self, a: float, b: float) -> list[tuple[int, float]]:
-        """(cell, weight) of a draw on [a, b]; the squared weights sum to one."""
+    def weights(self, a: float, b: float, component: int = 0) -> list[Weight]:
+        """What a draw's component on [a, b] is made of; the squared weights sum to one."""
         if (a, b) not in self.found:
-            i, j = np.searchsorted(self.times, [a, b])
+            i, j = np.searchsorted(self.times, [a, b]).tolist()
             weights = np.sqrt(self.lengths[i:j] / self.lengths[i:j].sum()).tolist()
-            self.found[a, b] = list(zip(range(int(i), int(j)), weights, strict=True))
-        return self.found[a, b]
+            self.found[a, b] = range(i, j), weights
+        return [(cell, component, weight) for cell, weight in zip(*self.found[a, b], strict=True)]
+
+
+class _LinearCells:
+    """The cells of a linear SDE with matrices, see the module's docstring; host float64."""
+
+    def __init__(self, kind: str, ends: set[tuple[float, float]], process: Any) -> None:
+        name = {"relaxation": "relaxation", "kernel": "reversed_linear"}[kind]
+        if not hasattr(process, name):
+            msg = (
+                f"draws of kind {kind!r} of {process.m} component(s) need a process with {name}"
+                f"(start, end), but {type(process).__name__} has none; use keyed noise."
+            )
+            raise BackendError(msg)
+        self.kind, self.step = kind, getattr(process, name)
+        self.times = np.array(sorted({t for pair in ends for t in pair}))
+        self.found: dict[tuple[float, float], list[list[Weight]]] = {}
+
+    def _flow_and_factor(self, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+        """Psi and the lower factor C over [a, b]."""
+        psi, noise = (np.asarray(v, dtype=np.float64) for v in self.step(a, b))
+        if self.kind == "relaxation":
+            return np.diag(psi), np.diag(np.sqrt(noise))
+        return psi, np.linalg.cholesky(noise)
+
+    def weights(self, a: float, b: float, component: int) -> list[Weight]:
+        """What a draw's component on [a, b] is made of; the squared weights sum to one."""
+        if (a, b) not in self.found:
+            self.found[a, b] = self._rows(a, b)
+        made = self.found[a, b][component]
+        if not made:
+            msg = (
+                f"a plan draws {self.kind!r} noise of component {component} on [{a}, {b}], but the "
+                "process gives that component none; leave its coefficient zero."
+            )
+            raise BackendError(msg)
+        return made
+
+    def _rows(self, a: float, b: float) -> list[list[Weight]]:
+        i, j = np.searchsorted(self.times, [a, b]).tolist()
+        blocks: list[np.ndarray] = []
+        flow: Any = None
+        for low, high in zip(self.times[i:j].tolist(), self.times[i + 1 : j + 1], strict=True):
+            psi, factor = self._flow_and_factor(low, float(high))
+            blocks.append(factor if flow is None else flow @ factor)
+            flow = psi if flow is None else flow @ psi
+        together = np.concatenate(blocks, axis=1)
+        m = len(together)
+        noisy = np.flatnonzero(together.any(axis=1)).tolist()
+        kept = together[noisy]
+        if self.kind == "relaxation":
+            orthonormal = kept / np.linalg.norm(kept, axis=1, keepdims=True)
+        else:
+            # QR of the transpose: backward stable column by column, however unlike the components.
+            q, r = np.linalg.qr(kept.T)
+            orthonormal = (q * np.sign(np.diag(r))).T
+        rows: list[list[Weight]] = [[] for _ in range(m)]
+        for component, row in zip(noisy, orthonormal, strict=True):
+            rows[component] = [
+                (i + n // m, n % m, float(row[n])) for n in np.flatnonzero(row).tolist()
+            ]
+        return rows
 
 
 def _record(plan: Plan, row: int, column: int) -> tuple[str, float, float]:
@@ -137,7 +215,7 @@ def _record(plan: Plan, row: int, column: int) -> tuple[str, float, float]:
     if kind not in CHANNELS or kind == "area":
         msg = (
             f"plan {plan.name!r} draws noise of kind {kind!r} in row {row}, which has no path; "
-            "known: iid, increment, kernel, kernel:data."
+            "known: iid, increment, kernel, kernel:data, relaxation."
         )
         raise BackendError(msg)
     if not (math.isfinite(a) and math.isfinite(b) and a < b):

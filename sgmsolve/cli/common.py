@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sgmsolve.errors import MethodError, SgmsolveError, unknown
+from sgmsolve.errors import MethodError, SgmsolveError, StabilityWarning, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -212,6 +214,28 @@ def _refused(action: Callable[[], Any], path: Path) -> None:
             f"you may write to."
         )
         raise CommandError(msg) from None
+
+
+@contextlib.contextmanager
+def stability_lines(what: str, said: list[str] | None = None) -> Iterator[None]:
+    """The first StabilityWarning inside becomes one line on stderr, the others nothing.
+
+    It is added to ``said``; where that holds one already, nothing is printed.
+    """
+    said = [] if said is None else said
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StabilityWarning)
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, StabilityWarning):
+                shown(message, category, *where, **more)
+            elif not said:
+                said.append(str(message))
+                click.secho(f"Warning: {what}: {message}", fg="yellow", err=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def number(value: float | None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +24,9 @@ from sgmsolve.cli.common import (
     method_options,
     new_table,
     problem_registry,
+    stability_lines,
 )
-from sgmsolve.errors import SgmsolveError
+from sgmsolve.errors import SgmsolveError, StabilityWarning
 
 if TYPE_CHECKING:
     from sgmsolve.analysis.work_precision import Choice
@@ -80,6 +83,7 @@ def compare(
     check_any_plan(chosen, choices, nfe)
     check_folder(out)
     check_empty(out, force)
+    unstable = say_unstable(chosen, choices, nfe)
 
     from sgmsolve.analysis.report import render
     from sgmsolve.analysis.results import results
@@ -95,6 +99,7 @@ def compare(
     record = results(
         found, chosen, choices, nfe, seed=seed, command=shlex.join(words), seconds=seconds
     )
+    record["warnings"] = unstable
     text = json_text(record)
     page = render(record, found.samples, {p.name: p.view for p in chosen})
     write(out / RESULTS, text)
@@ -142,12 +147,34 @@ def check_any_plan(problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequ
             for budget in reversed(nfe):
                 arguments = {**choice.options, **problem.grid_arguments}
                 try:
-                    build_plan(problem.process, choice.method, nfe=budget, **arguments)
+                    with warnings.catch_warnings():  # see say_unstable
+                        warnings.simplefilter("ignore", StabilityWarning)
+                        build_plan(problem.process, choice.method, nfe=budget, **arguments)
                 except SgmsolveError as error:
                     reasons.append(f"{choice.label} cannot run on {problem.name}: {error}")
                 else:
                     return
     raise CommandError(reasons[0])
+
+
+def say_unstable(
+    problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequence[int]
+) -> list[str]:
+    """One line for each method whose smallest budget makes steps that amplify near a prior."""
+    from sgmsolve.sampling import build_plan
+
+    lines = []
+    for choice in choices:
+        said: list[str] = []
+        for problem in (p for p in problems if p.process.m > 1 and not said):
+            arguments = {**choice.options, **problem.grid_arguments}
+            for budget in nfe:
+                what = f"{choice.label} with {budget} NFE on {problem.name}"
+                with contextlib.suppress(SgmsolveError), stability_lines(what, said):
+                    build_plan(problem.process, choice.method, nfe=budget, **arguments)
+                    break
+            lines += [f"{what}: {text}" for text in said]
+    return lines
 
 
 def check_empty(out: Path, force: bool) -> None:
@@ -199,7 +226,7 @@ def print_tables(record: Mapping[str, Any], out: Path) -> None:
     from rich.markup import escape
     from rich.text import Text
 
-    from sgmsolve.analysis.report.tables import metric_tables
+    from sgmsolve.analysis.report.tables import failures, metric_tables
 
     screen = console()
     for problem in record["problems"]:
@@ -216,12 +243,9 @@ def print_tables(record: Mapping[str, Any], out: Path) -> None:
             screen.print(table)
             if found["floor_text"]:
                 screen.print(f"  [dim]{found['floor_text']}[/dim]")
-        for row in rows:
-            if row["status"] != "ok":
-                what = (
-                    f"{row['method']} with {row['budget']} NFE was not measured: {row['message']}"
-                )
-                screen.print(f"  [yellow]{escape(what)}[/yellow]")
+        for row in failures(rows):
+            what = f"{row['method']} with {row['budgets']} NFE was not measured: {row['message']}"
+            screen.print(f"  [yellow]{escape(what)}[/yellow]")
     screen.print("\nLower is better; bold is the best of its column, or cannot be told from exact.")
     screen.print("Different tables measure different things and cannot be compared.")
     folder = Path(click.format_filename(out))

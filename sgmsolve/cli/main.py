@@ -13,6 +13,7 @@ from sgmsolve.cli.lists import methods, problems
 from sgmsolve.cli.order import order
 from sgmsolve.cli.plan import plan
 from sgmsolve.cli.sample import sample
+from sgmsolve.cli.tune import tune
 from sgmsolve.errors import SgmsolveError, unknown
 
 BAD_USAGE = 2
@@ -50,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (methods, problems, plan, order, compare, sample):
+for _command in (methods, problems, plan, order, compare, sample, tune):
     cli.add_command(_command)
 
 

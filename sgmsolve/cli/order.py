@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sgmsolve.cli.common import CommandError, console, json_option, new_table, print_json
+from sgmsolve.cli.common import (
+    CommandError,
+    console,
+    json_option,
+    method_options,
+    new_table,
+    option_option,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sgmsolve.analysis.order import OrderRow
+    from sgmsolve.analysis.order_scheme import SchemeOrder
 
 STYLES = {"ok": "green", "superconvergent": "cyan", "preasymptotic": "yellow", "wrong": "bold red"}
 
@@ -20,6 +29,15 @@ STYLES = {"ok": "green", "superconvergent": "cyan", "preasymptotic": "yellow", "
 @click.command(short_help="Measure orders of convergence.")
 @click.argument("methods", nargs=-1, metavar="[METHOD]...")
 @click.option("--all", "everything", is_flag=True, help="Measure every method.")
+@click.option(
+    "--scheme",
+    "schemes",
+    multiple=True,
+    metavar="TEXT",
+    help="A splitting scheme in phase space, such as 'O s B/2 A s@end B/2'; may be given several "
+    "times. Nothing is claimed: order, errors, evaluations and stability limit are printed.",
+)
+@option_option
 @click.option(
     "--mixture-weak", is_flag=True, help="Also weak orders on the mixture, by sampling (minutes)."
 )
@@ -36,23 +54,50 @@ def order(
     ctx: click.Context,
     methods: tuple[str, ...],
     everything: bool,
+    schemes: tuple[str, ...],
+    options: tuple[str, ...],
     mixture_weak: bool,
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Measure the order of METHODs and hold it against what they claim.
+    """Measure the order of METHODs and hold it against what they claim, or that of --scheme.
 
-    Exit code 1 if a method has a wrong order, or is nowhere right on the mixture.
+    Exit code 1 if a method has a wrong order, or is nowhere right on the mixture. -o is for
+    --scheme: options of the method splitting, such as -o eta=0, -o flow=row, -o lam=0.5.
 
     \b
     Example:
       sgmsolve order heun dpm++2m --json
+      sgmsolve order --scheme "O s B/2 A s@end B/2"
     """
+    if schemes:
+        if methods or everything or mixture_weak:
+            msg = "--scheme is measured by itself; leave out method names, --all, --mixture-weak."
+            raise CommandError(msg)
+        _measure_schemes(schemes, options, as_json)
+        return
+    if options:
+        msg = f"-o {options[0]} was given, but options are for --scheme; leave it out."
+        raise CommandError(msg)
+    _measure_methods(ctx, methods, everything, mixture_weak, jobs, as_json)
+
+
+def _measure_methods(
+    ctx: click.Context,
+    methods: tuple[str, ...],
+    everything: bool,
+    mixture_weak: bool,
+    jobs: int,
+    as_json: bool,
+) -> None:
     from sgmsolve.analysis.order_suite import measure_all, verdict
     from sgmsolve.methods.registry import find
 
     if everything == bool(methods):
-        msg = "name at least one method, or pass --all for every one of them (not both)."
+        msg = (
+            "name at least one method, or pass --all for every one of them (not both), or write a "
+            "scheme: --scheme 'O s B A'."
+        )
         raise CommandError(msg)
     names = list(dict.fromkeys(find(name).name for name in methods)) or None
     rows = measure_all(names, mixture_weak=mixture_weak, jobs=jobs)
@@ -86,3 +131,67 @@ def _print(rows: Sequence[OrderRow]) -> None:
             status = Text(row.status, style=STYLES.get(row.status, ""))
             table.add_row(*where, claim, f"{row.measured:.2f}", status, slopes)
         screen.print(table)
+
+
+def _measure_schemes(schemes: Sequence[str], given: Sequence[str], as_json: bool) -> None:
+    """Parse all of them, then measure and print one after the other."""
+    from sgmsolve.analysis.order_scheme import measure_scheme
+    from sgmsolve.methods._letters import parse
+    from sgmsolve.methods.registry import find
+
+    chosen: dict[str, Any] = method_options(find("splitting"), given)
+    names = list(dict.fromkeys(" ".join(text.split()) for text in schemes))
+    for text in names:
+        parse(text)
+    found = []
+    for text in names:
+        found.append(measure_scheme(text, **chosen))
+        if not as_json:
+            _print_scheme(found[-1])
+    if as_json:
+        print_json([one.to_dict() for one in found])
+
+
+def _print_scheme(found: SchemeOrder) -> None:
+    """Errors over N, one column a problem and interval, then what follows from them."""
+    columns = [f"{row.problem}\n{row.interval}" for row in found.rows]
+    options = ", ".join(f"{key}={value}" for key, value in found.options.items())
+    title = found.scheme + (f" with {options}" if options else "")
+    table = new_table("", ["N", "NFE", *columns], right=["N", "NFE", *columns])
+    longest = max(found.rows, key=lambda row: len(row.steps))
+    for i, (steps, nfe) in enumerate(zip(longest.steps, longest.nfe, strict=True)):
+        cells = [f"{row.errors[i]:.2e}" if i < len(row.errors) else "" for row in found.rows]
+        table.add_row(str(steps), str(nfe), *cells)
+    table.add_section()
+    slopes = [" ".join(f"{s:.2f}" for s in row.slopes[-3:]) for row in found.rows]
+    table.add_row("slopes", "", *slopes)
+    screen = console()
+    screen.print(title, style="bold", markup=False)
+    screen.print(table)
+    for line in _facts(found):
+        screen.print(line, markup=False, soft_wrap=True)
+    screen.print()
+
+
+def _facts(found: SchemeOrder) -> list[str]:
+    kind = "weak order, errors of the exact mean and covariance"
+    if found.kind == "deterministic":
+        kind = "deterministic order, root mean square error over trajectories"
+    settled = [row for row in found.rows if row.order is not None]
+    if found.order is None:
+        order = "not settled: " + ", ".join(f"{row.measured:.2f}" for row in found.rows)
+    elif len(settled) < len(found.rows):
+        order = f"{found.order} on {len(settled)} of {len(found.rows)} problems, else not settled"
+    else:
+        order = str(found.order)
+    limit = found.stability
+    if limit >= 0.99:
+        stable = "no limit"
+    else:
+        stable = f"{limit:.3f}" if limit > 0 else "0, every step amplifies"
+    first = "; that of the first step" if "S1" in found.scheme else ""
+    return [
+        f"measured order        {order} ({kind})",
+        f"evaluations a step    {found.evaluations}",
+        f"longest stable step   {stable} (from t = 1, near the prior{first})",
+    ]

@@ -14,6 +14,7 @@ from sgmsolve.cli.common import (
     named,
     option_option,
     print_json,
+    stability_lines,
 )
 from sgmsolve.errors import ProcessError, unknown
 
@@ -73,9 +74,10 @@ def plan(
         check_new_file(out, "name another file to keep both plans.")
     steps = 5 if steps is None and nfe is None else steps
     ends = {k: v for k, v in (("t_max", t_max), ("t_min", t_min)) if v is not None}
-    made = build_plan(
-        process, method, steps=steps, nfe=nfe, grid=grid_name, grid_options=ends, **typed
-    )
+    with stability_lines(method):
+        made = build_plan(
+            process, method, steps=steps, nfe=nfe, grid=grid_name, grid_options=ends, **typed
+        )
     if out is not None:
         made.save(out)
     if as_json:

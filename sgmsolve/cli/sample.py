@@ -22,13 +22,18 @@ from sgmsolve.cli.common import (
     option_option,
     print_json,
     problem_registry,
+    stability_lines,
 )
 from sgmsolve.cli.shards import Shards
 
 
 @click.command(short_help="Draw samples of a problem into a file.")
 @click.argument("problem")
-@click.option("--method", "-m", default="dpm++2m", show_default=True, help="Name of the method.")
+@click.option(
+    "--method",
+    "-m",
+    help="Name of the method.  [default: dpm++2m; strang2-lagged-ode in phase space]",
+)
 @click.option("--steps", type=click.IntRange(1, 100_000), help="Number of steps (default 20).")
 @click.option(
     "--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with."
@@ -55,7 +60,7 @@ from sgmsolve.cli.shards import Shards
 @json_option
 def sample(
     problem: str,
-    method: str,
+    method: str | None,
     steps: int | None,
     nfe: int | None,
     options: tuple[str, ...],
@@ -78,10 +83,10 @@ def sample(
     """
     from sgmsolve import __version__
     from sgmsolve.methods.registry import find
-    from sgmsolve.sampling import build_plan
+    from sgmsolve.sampling import build_plan, default_method
 
     found = problem_registry().find(problem)
-    record = find(method)
+    record = find(method or default_method(found.process))
     typed = method_options(record, options)
     grid = parse_grid(png)
     if grid is not None:
@@ -93,7 +98,8 @@ def sample(
     out = named(out, ".npz")
     picture = out.with_suffix(".png") if grid else None
     arguments = {**found.grid_arguments, **typed}
-    plan = build_plan(found.process, record.name, steps=steps, nfe=nfe, **arguments)
+    with stability_lines(record.name):
+        plan = build_plan(found.process, record.name, steps=steps, nfe=nfe, **arguments)
     _ = found.target  # its data may need a package: said before anything is written
     settings = {
         "sgmsolve": __version__,

@@ -4,12 +4,14 @@ Importing this package registers them all.
 """
 
 from sgmsolve.methods import ancestral_steps as ancestral_steps
+from sgmsolve.methods import conjugate as conjugate
 from sgmsolve.methods import deis as deis
 from sgmsolve.methods import dpmpp as dpmpp
 from sgmsolve.methods import edm as edm
 from sgmsolve.methods import exp_rk as exp_rk
 from sgmsolve.methods import multistep as multistep
 from sgmsolve.methods import one_step as one_step
+from sgmsolve.methods import phase_space as phase_space
 from sgmsolve.methods import pndm as pndm
 from sgmsolve.methods import registry as registry
 from sgmsolve.methods import restart as restart

@@ -14,6 +14,7 @@ from sgmsolve.errors import MethodError
 from sgmsolve.methods.multistep import choose
 from sgmsolve.methods.registry import register
 from sgmsolve.methods.sde_multistep import check_stochasticity
+from sgmsolve.methods.stability import GROWTH, SLACK, warn_if_unstable
 from sgmsolve.plan import Plan, PlanBuilder
 from sgmsolve.plan.builder import gram
 
@@ -52,8 +53,18 @@ def euler_maruyama(
     """x_s = x - h [F x - (1 + eta^2)/2 G G^T score(x, t)] + eta G sqrt(h) xi, with h = t - s.
 
     ``eta = 1`` is the reverse SDE, ``eta = 0`` the probability-flow ODE; all eta share marginals.
+    Warns: StabilityWarning, in phase space, for steps that amplify near the prior; with eta = 0,
+    where the explicit Euler method amplifies rotations whatever its step, by more than a tenth.
     """
     check_stochasticity("eta", eta)
+    plan = _euler(process, grid, eta, denoise)
+    if process.m > 1:
+        name, growth = ("euler-maruyama", SLACK) if eta else ("pf-euler", GROWTH)
+        warn_if_unstable(process, lambda g: _euler(process, g, eta, False), grid, name, growth)
+    return plan
+
+
+def _euler(process: Any, grid: Sequence[Any], eta: float, denoise: bool) -> Plan:
     b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="increment")
     for t, s in b.steps():
         x, h, G = b.z, t - s, b.G(t)

@@ -164,6 +164,53 @@ _ALL = [
         2022,
         "github.com/crowsonkb/k-diffusion",
     ),
+    Reference(
+        "pandey2023complete",
+        "K. Pandey, S. Mandt",
+        "A Complete Recipe for Diffusion Generative Models",
+        "ICCV",
+        2023,
+        "arXiv:2303.01748",
+    ),
+    Reference(
+        "pandey2024efficient",
+        "K. Pandey, M. Rudolph, S. Mandt",
+        "Efficient Integrators for Diffusion Generative Models",
+        "ICLR",
+        2024,
+        "arXiv:2310.07894",
+    ),
+    Reference(
+        "pandey2024fast",
+        "K. Pandey, M. Rudolph, S. Mandt",
+        "Towards Fast Stochastic Sampling in Diffusion Generative Models",
+        "arXiv",
+        2024,
+        "arXiv:2402.07211",
+    ),
+    Reference(
+        "dockhorn2022cld",
+        "T. Dockhorn, A. Vahdat, K. Kreis",
+        "Score-Based Generative Modeling with Critically-Damped Langevin Diffusion",
+        "ICLR",
+        2022,
+        "arXiv:2112.07068",
+    ),
+    Reference(
+        "zhang2023gddim",
+        "Q. Zhang, M. Tao, Y. Chen",
+        "gDDIM: Generalized denoising diffusion implicit models",
+        "ICLR",
+        2023,
+        "arXiv:2206.05564",
+    ),
+    Reference(
+        "sgmsolve",
+        "The sgmsolve authors",
+        "sgmsolve: this package",
+        "software",
+        2026,
+    ),
 ]
 
 REFERENCES = {r.key: r for r in _ALL}

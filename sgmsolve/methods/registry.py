@@ -22,6 +22,9 @@ from sgmsolve.errors import MethodError, unknown
 from sgmsolve.plan import Plan
 from sgmsolve.process.base import ScalarProcess
 
+PHASE = ("CLD", "PSLD", "AugmentedProcess")
+"""Names of the processes with more than one component."""
+
 Build = Callable[..., Plan]
 Claims = dict[str, float]
 Limits = Callable[[Claims, Mapping[str, Any], int], Claims]
@@ -90,9 +93,19 @@ class Method:
         return {**found, **self.defaults}
 
     @property
+    def phase_only(self) -> bool:
+        """Whether it is for processes with more than one component only."""
+        return bool(self.processes) and set(self.processes) <= set(PHASE)
+
+    @property
     def starts(self) -> tuple[str, ...]:
         """Ways to start: ``("published", "matched")`` for methods with history, else one."""
         return ("published", "matched") if "start" in self.options else ("published",)
+
+    def is_for(self, process: Any) -> bool:
+        """Whether the process, or a class that its class derives from, is among ``processes``."""
+        names = {kind.__name__ for kind in type(process).__mro__}
+        return not self.processes or not names.isdisjoint(self.processes)
 
     def claims(self, start: str = "published") -> dict[str, float]:
         """Claimed orders for one way to start."""
@@ -113,19 +126,20 @@ class Method:
 
     def __call__(self, process: Any, grid: Any, **options: Any) -> Plan:
         """Build the plan; unknown options and values of another type raise MethodError."""
-        known = self.options
+        known, parameters = self.options, inspect.signature(self.build).parameters
         for name, value in options.items():
             if name not in known:
                 raise MethodError(unknown(f"option of method {self.name!r}:", name, known))
-            _check_type(self.name, name, value, known[name])
+            if parameters[name].annotation != "Any":  # the builder checks what may be anything
+                _check_type(self.name, name, value, known[name])
         if self.scalar and not isinstance(process, ScalarProcess):
             msg = (
                 f"method {self.name!r} needs a process with scalar alpha and sigma, but "
-                f"{type(process).__name__} has {process.m} components; euler-maruyama and pf-euler "
-                f"run on any process."
+                f"{type(process).__name__} has {process.m} components; use one for phase space, "
+                f"such as strang2-lagged-ode or roba (`sgmsolve methods` lists them)."
             )
             raise MethodError(msg)
-        if self.processes and type(process).__name__ not in self.processes:
+        if not self.is_for(process):
             msg = (
                 f"method {self.name!r} is for {', '.join(self.processes)}, but the process is "
                 f"{type(process).__name__}; see `sgmsolve methods` for one that fits."
@@ -138,8 +152,15 @@ class Method:
             orders=self.claims_of(plan, merged, len(grid) - 1),
             start=merged.get("start", "published"),
             reference=self.reference,
-            options=merged,
+            options={name: _described(value) for name, value in merged.items()},
         )
+
+
+def _described(value: Any) -> Any:
+    """An option as a saved plan records it: matrices as lists, functions by their name."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return getattr(value, "__name__", type(value).__name__) if callable(value) else value
 
 
 def _check_type(method: str, option: str, value: Any, default: Any) -> None:
@@ -192,3 +213,9 @@ def find(name: str) -> Method:
 def all_methods() -> list[Method]:
     """All records, in the order in which they were registered."""
     return list(METHODS.values())
+
+
+def methods_for(process: Any) -> list[Method]:
+    """The records that run on a process."""
+    scalar = isinstance(process, ScalarProcess)
+    return [m for m in METHODS.values() if (scalar or not m.scalar) and m.is_for(process)]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sgmsolve._array import array_namespace
+from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.errors import ModelError
 from sgmsolve.model.base import (
     Prediction,
@@ -146,8 +146,9 @@ class ClassifierGuidance:
         gradient = check_prediction(self.log_prob_grad(z, t), z, t=t)
         if len(gradient) != len(given):
             msg = (
-                f"the gradient has {len(gradient)} arrays and the prediction {len(given)}, "
-                f"expected as many; return the gradient with respect to each predicted component."
+                f"the gradient has {len(gradient)} array(s) and the prediction {len(given)}, "
+                f"expected as many; return the gradient with respect to every component of the "
+                f"state, {', '.join(self.process.names)}."
             )
             raise ModelError(msg)
         _, b = self.process.conversion("score", self.predicts, t)
@@ -167,10 +168,13 @@ def classifier_guidance(
 ) -> ClassifierGuidance:
     """Classifier guidance: ``score + scale grad_z log p(y | z, t)``, in the model's own kind.
 
-    ``log_prob_grad(z, t)`` takes the state and forward time and returns the gradient, an array (or
-    a tuple of arrays) shaped like the prediction. With ``kind = a z + b score`` the prediction
-    gains ``b scale grad``: -sigma grad for noise (Dhariwal & Nichol 2021, arXiv:2105.05233,
-    algorithm 2), sigma^2 / alpha grad for data.
+    ``log_prob_grad(z, t)`` takes the state and forward time, the time the classifier was trained
+    with (the code of PSLD passes reverse time), and returns the gradient with respect to all m
+    components, an array (or a tuple of arrays) shaped like the prediction; :func:`gradient_of`
+    makes one from log p(y | z, t). With ``kind = a z + b score`` the prediction gains
+    ``b scale grad``: -sigma grad for noise (Dhariwal & Nichol 2021, arXiv:2105.05233,
+    algorithm 2), sigma^2 / alpha grad for data, and with m components ``-L^T scale grad`` for noise
+    of the factor L: the momentum's gradient guides the position, too.
 
     Raises: on call, ModelError for a gradient of another shape; ProcessError at alpha = 0 (float t)
     for data, v and flow, where their weight of the score is infinite.
@@ -182,3 +186,41 @@ def classifier_guidance(
         )
         raise ModelError(msg)
     return ClassifierGuidance(model, log_prob_grad, scale)
+
+
+def gradient_of(log_prob: Callable[[State, Any], Any]) -> Callable[[State, Any], Prediction]:
+    """The gradient of ``log_prob(z, t)`` with respect to all components, by torch or jax.
+
+    ``log_prob`` takes the state and forward time and returns log p(y | z, t), an array (batch,) in
+    which sample i depends on sample i alone. Gradients do not flow on into what made z, and torch
+    keeps no graph (classifiers inside ``torch.no_grad()`` work). For numpy states write the
+    gradient yourself.
+
+    Raises: ModelError for something that cannot be called; on call, for numpy states.
+    """
+    if not callable(log_prob):
+        msg = (
+            f"log_prob is a {type(log_prob).__name__}, expected a function of (z, t) that returns "
+            f"log p(y | z, t); pass one."
+        )
+        raise ModelError(msg)
+
+    def gradient(z: State, t: Any) -> Prediction:
+        library = kind_of(z[0])
+        if library == "torch":
+            import torch
+
+            with torch.enable_grad():
+                leaves = tuple(x.detach().requires_grad_() for x in z)
+                return torch.autograd.grad(log_prob(leaves, t).sum(), leaves)
+        if library == "jax":
+            import jax
+
+            return jax.grad(lambda state: log_prob(state, t).sum())(tuple(z))
+        msg = (
+            "gradient_of was called with a numpy state, which records no gradients; use torch or "
+            "jax, or pass classifier_guidance a function that returns the gradient."
+        )
+        raise ModelError(msg)
+
+    return gradient

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sgmsolve._array import array_namespace, kind_of, ops
+from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.errors import ModelError, unknown
 from sgmsolve.model.base import (
     Prediction,
@@ -16,73 +16,11 @@ from sgmsolve.model.base import (
     linear_combination,
     scalar_for,
 )
+from sgmsolve.model.completion import Completion, completion
+from sgmsolve.model.matrix_scalings import MatrixScalings
 from sgmsolve.process.base import AbstractProcess
 
 TIMES = ("scalar", "batch")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scalings:
-    """Functions of forward time: prediction = c_skip(t) x + c_out(t) net(c_in(t) x, label).
-
-    Floats in, floats out; arrays under jax.
-    """
-
-    c_skip: Callable[[Any], Any]
-    c_out: Callable[[Any], Any]
-    c_in: Callable[[Any], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class EDMScalings:
-    """The scalings of EDM for data of standard deviation ``sigma_data``, in the process's state.
-
-    With S = alpha^2 sigma_data^2 + sigma^2, the variance of x(t):
-    c_skip = alpha sigma_data^2 / S, c_out = sigma sigma_data / sqrt(S), c_in = 1 / sqrt(S),
-    for a network used as a data prediction. For alpha = 1 this is Karras et al. 2022
-    (arXiv:2206.00364), table 1; for other alpha it is the same network at x/alpha and sigma/alpha,
-    written so that alpha = 0 needs no limit.
-    """
-
-    process: Any
-    sigma_data: float
-    predicts: str = "data"
-
-    def c_skip(self, t: Any) -> Any:
-        """Alpha sigma_data^2 / S."""
-        return self.process.alpha(t) * self.sigma_data**2 / self._variance(t)
-
-    def c_out(self, t: Any) -> Any:
-        """Sigma sigma_data / sqrt(S)."""
-        return self.process.sigma(t) * self.sigma_data / ops(t).sqrt(self._variance(t))
-
-    def c_in(self, t: Any) -> Any:
-        """1 / sqrt(S)."""
-        return 1 / ops(t).sqrt(self._variance(t))
-
-    def _variance(self, t: Any) -> Any:
-        return self.process.alpha(t) ** 2 * self.sigma_data**2 + self.process.sigma(t) ** 2
-
-
-def edm_scalings(process: AbstractProcess, sigma_data: float = 0.5) -> EDMScalings:
-    """EDM's c_skip, c_out and c_in for any scalar process (see :class:`EDMScalings`).
-
-    ``sigma_data`` is the data's standard deviation per entry, in the data's units.
-    Raises: ModelError if it is not positive, or the process has more than one component.
-    """
-    if not float(sigma_data) > 0:
-        msg = (
-            f"sigma_data is {sigma_data}, expected the data's standard deviation; pass a number > "
-            f"0."
-        )
-        raise ModelError(msg)
-    if process.m != 1:
-        msg = (
-            f"edm_scalings was given a process with {process.m} components, expected one; pass "
-            f"your own Scalings(c_skip, c_out, c_in)."
-        )
-        raise ModelError(msg)
-    return EDMScalings(process, float(sigma_data))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,14 +35,21 @@ class NetworkModel:
     scalings: Any = None
     net_dtype: Any = None
 
+    completion: Completion | None = None
+
     def __call__(self, z: State, t: Any) -> Prediction:
         """The prediction at forward time t: arrays (batch, *shape).
 
-        Without scalings the network's own arrays (its dtype); with scalings in the state's dtype.
-        Raises: ModelError if the network returns another shape or a type that is not floating.
+        Without scalings the network's own arrays (its dtype); with scalings, and for components
+        that were completed, in the state's dtype.
+        Raises: ModelError if the network returns another number of arrays, another shape or a type
+        that is not floating.
         """
         inputs = z
-        if self.scalings is not None:
+        matrices = self.scalings.matrices(t) if self._by_matrices else None
+        if matrices is not None:
+            inputs = _transform(matrices[2], z)
+        elif self.scalings is not None:
             c_in = self.scalings.c_in(t)
             inputs = tuple(scalar_for(c_in, x) * x for x in z)
         if self.net_dtype is not None:
@@ -113,23 +58,56 @@ class NetworkModel:
         if self.time == "batch":
             label = _batch_label(label, inputs[0])
         raw = check_prediction(self.net(*inputs, label), z, t=t)
-        if self.scalings is None:
+        self._check_count(raw, t)
+        if matrices is not None:
+            raw = _transform(matrices[0], z, matrices[1], raw)
+        elif self.scalings is not None:
+            raw = self._scale_output(raw, z, t)
+        if self.completion is None:
             return raw
-        return self._scale_output(raw, z, t)
+        like = z[0]
+        return self.completion(z, t, array_namespace(like).astype(raw[0], like.dtype))
+
+    @property
+    def _by_matrices(self) -> bool:
+        return isinstance(self.scalings, MatrixScalings)
+
+    def _check_count(self, raw: Prediction, t: Any) -> None:
+        names = self.process.names
+        if self._by_matrices:
+            expected, what = self.scalings.arrays, "that its scalings take"
+        elif self.completion is not None:
+            expected, what = 1, f"for outputs = ({names[self.completion.given]!r},)"
+        else:
+            expected, what = len(names), f"one for each of {', '.join(names)}"
+        if len(raw) == expected:
+            return
+        when = f" at t = {t:.6g}" if isinstance(t, (int, float)) else ""
+        msg = (
+            f"the network returned {len(raw)} array(s){when} under {self.process!r}, expected "
+            f"{expected}, {what}; return as many, or name the one component that is returned, as "
+            f"in as_model(..., outputs=({names[-1]!r},))."
+        )
+        raise ModelError(msg)
 
     def _scale_output(self, raw: Prediction, z: State, t: Any) -> Prediction:
-        if len(raw) != len(z):
-            msg = (
-                f"the network returned {len(raw)} arrays for a state of {len(z)} components, "
-                f"expected one each because scalings add c_skip times the state; leave the "
-                f"scalings to the network."
-            )
-            raise ModelError(msg)
         c_skip, c_out = self.scalings.c_skip(t), self.scalings.c_out(t)
+        kept = z if self.completion is None else (z[self.completion.given],)
         return tuple(
             linear_combination(((c_skip, x), (c_out, array_namespace(x).astype(e, x.dtype))))
-            for x, e in zip(z, raw, strict=True)
+            for x, e in zip(kept, raw, strict=True)
         )
+
+
+def _transform(matrix: Any, z: State, other: Any = None, raw: Prediction = ()) -> tuple[Any, ...]:
+    """``matrix z + other raw``, matrices (..., rows, columns) on the component index."""
+    cast = [array_namespace(z[0]).astype(e, z[0].dtype) for e in raw]
+
+    def terms(i: int) -> Any:
+        yield from ((matrix[..., i, j][()], x) for j, x in enumerate(z))
+        yield from ((other[..., i, j][()], e) for j, e in enumerate(cast))
+
+    return tuple(linear_combination(terms(i)) for i in range(matrix.shape[-2]))
 
 
 def as_model(
@@ -141,6 +119,8 @@ def as_model(
     time: str = "scalar",
     scalings: Any = None,
     net_dtype: Any = None,
+    outputs: tuple[str, ...] | None = None,
+    missing: str = "posterior",
 ) -> NetworkModel:
     """Wrap a network called as ``net(*z, label(t))`` that returns an array (or a tuple of them).
 
@@ -151,12 +131,21 @@ def as_model(
     time: "scalar" passes the label as it is; "batch" as an array (batch,) on the state's device, in
         the input's dtype but never under 32 bits (integers as int64).
     scalings: an object with functions c_skip, c_out, c_in of t; the prediction is then
-        c_skip x + c_out net(c_in x, label). See :func:`edm_scalings`.
+        c_skip x + c_out net(c_in x, label). See :func:`edm_scalings`, and for several components
+        :func:`augmented_scalings` and :func:`mixed_score`.
     net_dtype: the input's dtype, as a name ("float16") or a dtype; None passes the state's.
+    outputs: names of the components the network returns; None: all. One is enough in phase space:
+        ``("v",)`` for networks of CLD, where the position's score is multiplied by 0 and never
+        used, ``("x",)`` for ``noise:upper`` with nu = 0 or for a prediction of the data.
+    missing: how the other components are made. ``"posterior"``: the ones that belong to the same
+        posterior mean of x0, exact for an exact network, so that conversions to every other kind
+        are right. ``"zero"``: their score is 0, as in the code of PSLD and CLD; right only for
+        methods that use nothing but G G^T score.
 
     The network is never called to find out its shapes; each real output is checked.
     Raises: ProcessError for a kind the process does not have; ModelError for an unknown kind or
-    time, something that cannot be called, scalings that miss a function or belong to another kind.
+    time, something that cannot be called, scalings that miss a function or belong to another kind
+    or process, outputs that do not determine the rest; on call, for another number of arrays.
     """
     check_kind(predicts)
     if not callable(net):
@@ -180,11 +169,13 @@ def as_model(
         raise ModelError(msg)
     process.check_kind(predicts)
     if scalings is not None:
-        _check_scalings(scalings, predicts)
-    return NetworkModel(net, process, predicts, label, time, scalings, net_dtype)
+        _check_scalings(scalings, predicts, process)
+        outputs = getattr(scalings, "outputs", None) if outputs is None else outputs
+    rest = completion(process, predicts, outputs, missing)
+    return NetworkModel(net, process, predicts, label, time, scalings, net_dtype, rest)
 
 
-def _check_scalings(scalings: Any, predicts: str) -> None:
+def _check_scalings(scalings: Any, predicts: str, process: AbstractProcess) -> None:
     missing = [n for n in ("c_skip", "c_out", "c_in") if not callable(getattr(scalings, n, None))]
     if missing:
         msg = (
@@ -198,6 +189,13 @@ def _check_scalings(scalings: Any, predicts: str) -> None:
         msg = (
             f"predicts={predicts!r} was given with scalings that make a {kind} prediction; pass "
             f"predicts={kind!r}."
+        )
+        raise ModelError(msg)
+    owner = getattr(scalings, "process", process)
+    if owner != process:
+        msg = (
+            f"scalings belong to {owner!r}, but the network to {process!r}; make them for that "
+            f"process."
         )
         raise ModelError(msg)
 

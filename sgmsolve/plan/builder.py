@@ -66,6 +66,8 @@ class PlanBuilder:
         self.name, self.options = name, dict(options or {})
         self.orders, self.start, self.reference = dict(orders or {}), start, reference
         self.denoise, self.draw_kind = denoise, draws
+        # Whether the solution at every grid point is held even where no row needs it.
+        self.keeps_nodes = False
         # A symbol is an int; `level` is the number of rows after which its value is known.
         self.kind: list[str] = ["z"]
         self.level: list[int] = [0]
@@ -103,6 +105,10 @@ class PlanBuilder:
         symbol = self._new("e", len(self.points))
         self.row_of[symbol] = len(self.points) - 1
         return Affine({symbol: 1})
+
+    def point(self) -> Affine:
+        """Where the last prediction was made, as one symbol: for steps that remember it."""
+        return Affine({self.points[-1][0]: 1})
 
     def advance(self, state: Affine, s: Any = None) -> None:
         """Make ``state`` the solution at time ``s`` (default: the end of the current step)."""

@@ -32,8 +32,9 @@ class _Sweep:
         rows = len(builder.points)
         self.held: list[list[int]] = [[] for _ in range(rows)] + [[final]]
         self.updates: list[list[Terms]] = [[] for _ in range(rows)]
+        kept = {builder.level[x]: x for x, _ in builder.nodes} if builder.keeps_nodes else {}
         for r in range(rows - 1, -1, -1):
-            held = [builder.points[r][0]]
+            held = list(dict.fromkeys([builder.points[r][0], kept.get(r, builder.points[r][0])]))
             self.updates[r] = [self._expand({x: 1}, r, held) for x in self.held[r + 1]]
             self.held[r] = held
         self.prelude = [self._expand({x: 1}, -1, []) for x in self.held[0]]

@@ -23,11 +23,13 @@ from sgmsolve.errors import PlanError, unknown
 DRAW = np.dtype([("kind", "U16"), ("start", "f8"), ("end", "f8")])
 """What a draw is: its kind and its forward interval [start, end], start < end."""
 
-DRAW_KINDS = ("none", "iid", "increment", "area", "kernel", "kernel:data")
+DRAW_KINDS = ("none", "iid", "increment", "area", "kernel", "kernel:data", "relaxation")
 """``increment``: Brownian increment in t; ``kernel``: the process's own transition noise, a
 Brownian increment in the clock sigma^2/alpha^2; ``kernel:data``: the same in the clock
 alpha^2/sigma^2 (noise of data-prediction SDE methods); ``area``: space-time area; ``iid``: no path;
-``none``: padding."""
+``none``: padding. With m > 1 components ``kernel`` is the noise of the reverse SDE's linear part
+(``process.reversed_linear``), by the lower factor of its covariance, and ``relaxation`` that of
+``process.relaxation``, each component's own Ornstein-Uhlenbeck process."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ Numerical Integration", section II.1.3.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,41 +17,11 @@ import numpy as np
 
 from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import ProcessError
-from sgmsolve.phi import gauss_legendre
+from sgmsolve.phi import gauss_collocation
 
 Matrix = Callable[[Any], np.ndarray]
 _MOST_PANELS = {True: 50_000, False: 512}
 """Panels over [0, t_max], for a constant F (one solution serves all) and a varying one."""
-
-
-@functools.lru_cache(maxsize=16)
-def _rule(points: int, digits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes c, weights b and matrix A of the Gauss method on [0, 1]."""
-    if digits:
-        import mpmath
-
-        c, b = gauss_legendre(points, mpmath.mpf(1))
-        one: Any = mpmath.mpf(1)
-    else:
-        c, b = gauss_legendre(points)
-        one = 1.0
-
-    def lagrange(j: int, x: Any) -> Any:
-        value = one
-        for i in range(points):
-            if i != j:
-                value = value * (x - c[i]) / (c[j] - c[i])
-        return value
-
-    # Polynomials of degree n - 1 are integrated exactly by the rule itself on [0, c_i].
-    rows = [
-        [
-            ci * sum(w * lagrange(j, ci * x) for x, w in zip(c, b, strict=True))
-            for j in range(points)
-        ]
-        for ci in c
-    ]
-    return np.array(c), np.array(b), np.array(rows)
 
 
 def panel_flow(F: Matrix, a: Any, h: Any, rule: Any, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,8 +47,8 @@ def setting(like: Any) -> Any:
     if is_multiprecision(like):
         import mpmath
 
-        return _rule(12 + mpmath.mp.dps // 2, mpmath.mp.dps)
-    return _rule(12, 0)
+        return gauss_collocation(12 + mpmath.mp.dps // 2, like)
+    return gauss_collocation(12)
 
 
 class Propagator:

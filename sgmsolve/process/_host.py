@@ -31,25 +31,39 @@ def frozen_matrix(value: Any, what: str) -> np.ndarray:
     return found
 
 
-def each_time(fn: Callable[..., np.ndarray], *times: Any) -> Any:
-    """``fn`` at host times; an array of times is worked through one by one."""
+def each_time(fn: Callable[..., np.ndarray], *times: Any, m: int) -> Any:
+    """``fn``, an (m, m) matrix, at host times; an array of times is worked through one by one.
+
+    Under jax's transformations the host is called back (no derivatives in time).
+    """
     like = times[-1]
     if ops(like).host:
         return fn(*(float(t) if isinstance(t, int) else t for t in times))
     if type(like).__name__.endswith("Tracer"):
-        msg = (
-            "AugmentedProcess works on the host and cannot be traced by jax; its values enter "
-            "plans as constants, so build the plan outside of jit."
-        )
-        raise ProcessError(msg)
+        return _called_back(fn, times, m)
     xp = ops(like)
     shape = tuple(like.shape)
     columns = [np.broadcast_to(np.asarray(_host(t), np.float64), shape).ravel() for t in times]
     values = [fn(*(float(v) for v in row)) for row in zip(*columns, strict=True)]
-    made = np.array(values, dtype=np.float64).reshape(*shape, *np.shape(values[0]))
+    made = np.array(values, dtype=np.float64).reshape(*shape, m, m)
     place = {"device": like.device} if kind_of(like) == "torch" else {}
     return xp.asarray(made, dtype=like.dtype, **place)
 
 
 def _host(t: Any) -> Any:
     return t.detach().cpu().numpy() if kind_of(t) == "torch" else t
+
+
+def _called_back(fn: Callable[..., np.ndarray], times: tuple[Any, ...], m: int) -> Any:
+    import jax
+
+    like = times[-1]
+
+    def host(*values: Any) -> np.ndarray:
+        arrays = [np.asarray(v, np.float64) for v in values]
+        if arrays[-1].ndim:
+            return np.asarray(each_time(fn, *arrays, m=m)).astype(like.dtype)
+        return np.asarray(fn(*(float(v) for v in arrays)), dtype=like.dtype)
+
+    shape = jax.ShapeDtypeStruct((*like.shape, m, m), like.dtype)
+    return jax.pure_callback(host, shape, *times, vmap_method="sequential")

@@ -38,6 +38,12 @@ class AbstractLangevin(AbstractPhaseSpace):
             self._store(name, positive(name, getattr(self, name), owner, zero=zero))
         nu = self.gamma + 2 * math.sqrt(self.m_inv) if self.nu is None else self.nu
         self._store("nu", positive("nu", nu, owner, zero=True))
+        if self.gamma == self.nu == 0:
+            msg = (
+                f"gamma and nu of {owner} are both 0, so nothing is damped and no prior is reached; "
+                f"give one of them a value above 0."
+            )
+            raise ProcessError(msg)
         ends = self._beta_ends(owner)
         self._store("beta", ends[0] if ends[0] == ends[1] else ends)
         check_times(self, self.t_min, self.t_max, upper=math.inf)
@@ -127,6 +133,27 @@ class AbstractLangevin(AbstractPhaseSpace):
         """(Psi, Sigma), each (..., 2, 2), for ``start <= end``."""
         b = self._schedule.increment(start, end)
         return self.oscillator.flow(b), _matrix(self.oscillator.moments(b, span=self._last), b)
+
+    def reversed_linear(self, start: Any, end: Any, eta: float = 1.0) -> tuple[Any, Any]:
+        """As ``AbstractPhaseSpace.reversed_linear``, in closed form.
+
+        A is F with the coupling's sign turned and gamma, nu multiplied by eta^2: the oscillator
+        run the other way round, for eta = 0 a rotation.
+        """
+        b = self._schedule.increment(start, end)
+        damped = Oscillator(eta**2 * self.gamma, eta**2 * self.nu, self.m_inv)
+        turn = np.array([[1, -1], [-1, 1]])
+        if not eta:
+            return turn * damped.flow(b), 0 * damped.flow(b)
+        return turn * damped.flow(b), turn * _matrix(damped.moments(b, span=self._last), b)
+
+    def relaxation(self, start: Any, end: Any) -> tuple[Any, Any]:
+        """As ``AbstractPhaseSpace.relaxation``: e^(-gamma b/2), 1 - e^(-gamma b); nu alike."""
+        b = self._schedule.increment(start, end)
+        xp = ops(b)
+        k = self.oscillator.constants(xp)
+        decay = [xp.exp(-k.gamma * b / 2), xp.exp(-k.nu * b / 2)]
+        return np.array(decay), np.array([-xp.expm1(-k.gamma * b), -xp.expm1(-k.nu * b) / k.m_inv])
 
     def loading(self, t: Any) -> Any:
         """First column of the flow, (..., 2)."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from sgmsolve._array import ops
 from sgmsolve.errors import ProcessError, unknown
+from sgmsolve.process._reversed import Reversed, inverse_of
 from sgmsolve.process.base import AbstractProcess
 
 FACTORS = ("lower", "upper", "rotation-free")
@@ -115,6 +116,51 @@ class AbstractPhaseSpace(AbstractProcess):
         if target == "score":
             return zero, -self._inverse(source, t).mT
         return zero, -self._factor(target, t).mT
+
+    def prior_inverse(self, like: Any) -> np.ndarray:
+        """S^-1, S = ``prior()``, (m, m), in the number type of the host matrix ``like``."""
+        return inverse_of(self.prior(), like)
+
+    def reversed_linear(self, start: Any, end: Any, eta: float = 1.0) -> tuple[Any, Any]:
+        """(Psi, Sigma), (m, m) each, of the linear part of the reverse SDE; host times.
+
+        dz = A z dtau + eta G dw with A = -F - (1 + eta^2)/2 G G^T S^-1, run from forward time
+        ``end`` down to ``start``; S is ``prior()``. See ``_reversed``.
+        """
+        return self._reversed("linear", float(eta))(start, end)
+
+    def relaxation(self, start: Any, end: Any) -> tuple[Any, Any]:
+        """(decay, variance), (m,) each, of dz_j = F_jj z_j dtau + G_jj dw; host times.
+
+        The Ornstein-Uhlenbeck part of the reverse SDE (letter O of the splittings), from forward
+        time ``end`` down to ``start``. Raises: ProcessError if G is not diagonal.
+        """
+        psi, sigma = self._reversed("relaxation", 1.0)(start, end)
+        return np.diag(psi), np.diag(sigma)
+
+    def _reversed(self, part: str, eta: float) -> Reversed:
+        made: dict[Any, Reversed] = self.__dict__.setdefault("_reversed_parts", {})
+        if (part, eta) not in made:
+            G = self.G(float(self.t_max))
+            if part == "relaxation" and np.any(G != np.diag(np.diag(G))):
+                msg = (
+                    f"G of {self!r} is not diagonal, so components do not relax one by one; use "
+                    f"the letters L and S in place of A, B and O."
+                )
+                raise ProcessError(msg)
+
+            def linear(t: Any) -> np.ndarray:
+                F, G = self.F(t), self.G(t)
+                if part == "relaxation":
+                    return np.diag(np.diag(F))
+                return -F - (1 + eta**2) / 2 * (G @ G.T) @ self.prior_inverse(F)
+
+            def noise(t: Any) -> np.ndarray:
+                return eta * self.G(t)
+
+            constant = bool(getattr(self, "is_constant", False))
+            made[part, eta] = Reversed(linear, noise, self.m, constant, float(self.t_max))
+        return made[part, eta]
 
     def _factor(self, kind: str, t: Any) -> Any:
         return self.factor(kind.split(":")[1], t, _kernel_of(kind))

@@ -38,7 +38,7 @@ class AugmentedProcess(AbstractPhaseSpace):
 
     The kernel is exact for constant F and integrated to a relative 1e-12 otherwise, commuting or
     not. Values are host numbers (floats or mpmath numbers, which the functions must then take);
-    arrays of times are worked through one by one and cannot be traced.
+    arrays of times are worked through one by one, under jax's transformations by calling the host.
 
     Raises: ProcessError for matrices of other shapes, a stationary law that is not left invariant
     (``complete_recipe``) or not approached, functions that vary too fast.
@@ -127,11 +127,15 @@ class AugmentedProcess(AbstractPhaseSpace):
             found = np.vectorize(ops(t).number, otypes=[object])(found)
         return found
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether F and G do not depend on time."""
+        return not (callable(self.drift) or callable(self.diffusion))
+
     @functools.cached_property
     def _propagator(self) -> Propagator:
-        constant = not (callable(self.drift) or callable(self.diffusion))
-        times = (0.0, self.t_max)
-        return Propagator(self._host_drift, self._host_diffusion, self.m, constant, times)
+        drift, diffusion, times = self._host_drift, self._host_diffusion, (0.0, self.t_max)
+        return Propagator(drift, diffusion, self.m, self.is_constant, times)
 
     def _host_drift(self, t: Any) -> np.ndarray:
         return self._value("drift", t, self.m)
@@ -150,15 +154,15 @@ class AugmentedProcess(AbstractPhaseSpace):
 
     def F(self, t: Any) -> Any:
         """Drift matrix, (..., m, m)."""
-        return each_time(self._host_drift, t)
+        return each_time(self._host_drift, t, m=self.m)
 
     def G(self, t: Any) -> Any:
         """Diffusion matrix, (..., m, m)."""
-        return each_time(self._host_diffusion, t)
+        return each_time(self._host_diffusion, t, m=self.m)
 
     def flow(self, start: Any, end: Any) -> Any:
         """Linear flow, (..., m, m), in either direction."""
-        return each_time(self._propagator.flow, start, end)
+        return each_time(self._propagator.flow, start, end, m=self.m)
 
     def transition(self, start: Any, end: Any) -> tuple[Any, Any]:
         """(Psi, Sigma), each (..., m, m); Sigma is a Gram matrix, so nothing cancels."""
@@ -167,7 +171,7 @@ class AugmentedProcess(AbstractPhaseSpace):
             columns = self._propagator.noise(a, b)[1]
             return columns @ columns.T
 
-        return self.flow(start, end), each_time(sigma, start, end)
+        return self.flow(start, end), each_time(sigma, start, end, m=self.m)
 
     def loading(self, t: Any) -> Any:
         """First column of the flow, (..., m)."""
@@ -180,7 +184,7 @@ class AugmentedProcess(AbstractPhaseSpace):
             columns = self._columns(a, "hsm")
             return columns @ columns.T
 
-        return each_time(full, t)
+        return each_time(full, t, m=self.m)
 
     def _columns(self, t: Any, kernel: str) -> np.ndarray:
         """V (m, N) with V V^T the kernel's covariance."""
@@ -204,7 +208,7 @@ class AugmentedProcess(AbstractPhaseSpace):
                 return self._lower(kernel, a) @ self._frame(kernel)(a)
             return triangular(self._columns(a, kernel), name != "upper")
 
-        return each_time(one, t)
+        return each_time(one, t, m=self.m)
 
     def inverse_factor(self, name: str, t: Any, kernel: str = "hsm") -> Any:
         """Inverse of ``factor``, (..., m, m); ProcessError where some direction has no noise."""
@@ -217,7 +221,7 @@ class AugmentedProcess(AbstractPhaseSpace):
             inverse = invert_triangular(factor, name != "upper")
             return inverse if name != "rotation-free" else self._frame(kernel)(a).T @ inverse
 
-        return each_time(one, t)
+        return each_time(one, t, m=self.m)
 
     def _lower(self, kernel: str, t: Any) -> np.ndarray:
         factor = triangular(self._columns(t, kernel), True)

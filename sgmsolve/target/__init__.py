@@ -1,6 +1,7 @@
-"""Distributions whose scores are exact under every scalar process: problems with known answers.
+"""Distributions whose scores are exact under every linear process: problems with known answers.
 
-Forward time throughout: at time t a sample is x(t) = alpha x0 + sigma eps with x0 from the target.
+Forward time throughout: at time t a sample is x(t) = alpha x0 + sigma eps with x0 from the target,
+or z(t) = u x0 + L eps under a process of several components.
 """
 
 from __future__ import annotations

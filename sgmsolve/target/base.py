@@ -1,4 +1,4 @@
-"""What a target is: exact posteriors under any scalar process, on any array library."""
+"""What a target is: exact posteriors under any linear process, on any array library."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace, kind_of
-from sgmsolve.errors import AnalysisError, ModelError, TargetError
+from sgmsolve.errors import AnalysisError, TargetError
 from sgmsolve.model.base import check_kind
 from sgmsolve.process.base import AbstractProcess
+from sgmsolve.target import phase
 
 
 def host_array(value: Any, what: str) -> np.ndarray:
@@ -62,20 +63,26 @@ class TargetModel:
     predicts: str
 
     def __call__(self, z: tuple[Any, ...], t: Any) -> tuple[Any, ...]:
-        """E[kind | x(t) = z[0]] at forward time t: one array (batch, *shape)."""
+        """E[kind | z(t) = z] at forward time t: as many arrays (batch, *shape) as components."""
+        if len(z) != self.process.m:
+            phase.check_state(z, self.process)
+        if self.process.m > 1:
+            made: tuple[Any, ...] = self.target.predict(self.predicts, z, t, self.process)
+            return made
         return (self.target.predict(self.predicts, z[0], t, self.process),)
 
     def as_kind(self, kind: str) -> TargetModel:
         """The same exact model predicting another kind, by that kind's own formula."""
-        return dataclasses.replace(self, predicts=check_kind(kind))
+        return self.target.model(self.process, kind)
 
 
 class AbstractTarget(abc.ABC):
-    """A distribution of x0 with an exact posterior under x(t) = alpha x0 + sigma eps.
+    """A distribution of x0 with an exact posterior under any linear process.
 
     Arrays x are (batch, *shape) of numpy, torch or jax; results have the dtype, device and library
     of x (16-bit states are computed in float32). t is forward time: a float, a 0-d array or
-    (batch,). Samples are drawn on the host in float64.
+    (batch,). Under a process of m > 1 components a state z, and its prediction, is a tuple of m
+    such arrays, see :mod:`sgmsolve.target.phase`. Samples are drawn on the host in float64.
     """
 
     @property
@@ -146,19 +153,27 @@ class AbstractTarget(abc.ABC):
         return self._restored(self._log_prob(x, 1.0, 0.0), dtype)
 
     def marginal_log_prob(self, x: Any, t: Any, process: AbstractProcess) -> Any:
-        """Log density of x(t) at x, shape (batch,).
+        """Log density of x(t) at x, or of z(t) at a tuple of m arrays; shape (batch,).
 
-        Raises: TargetError where x(t) has no density.
+        Raises: TargetError where x(t) has no density, ModelError for another number of arrays,
+        ProcessError where some direction of a z(t) holds no noise.
         """
+        if process.m > 1:
+            return phase.log_prob(self, x, t, process)
         x, dtype = self._working(x)
         return self._restored(self._log_prob(x, *self._weights(t, process, x)), dtype)
 
     def predict(self, kind: str, x: Any, t: Any, process: AbstractProcess) -> Any:
         """E[kind | x(t) = x], shape (batch, *shape): the exact prediction of any kind.
 
-        Raises: ModelError for an unknown kind, TargetError for another shape of x or where x(t)
-        has zero variance in some direction.
+        Under a process of m > 1 components x is a tuple of m arrays and so is the result; the kinds
+        are that process's own (``process.check_kind``).
+
+        Raises: ModelError for an unknown kind or another number of arrays, TargetError for another
+        shape of x or where x(t) has zero variance in some direction (ProcessError for m > 1).
         """
+        if process.m > 1:
+            return phase.predict(self, kind, x, t, process)
         x, dtype = self._working(x)
         return self._restored(self._predict(kind, x, *self._weights(t, process, x)), dtype)
 
@@ -167,24 +182,25 @@ class AbstractTarget(abc.ABC):
         return self.predict("score", x, t, process)
 
     def model(self, process: AbstractProcess, predicts: str = "data") -> TargetModel:
-        """The exact model under a process: E[kind | x(t)], for data the posterior mean of x0.
+        """The exact model under a process: E[kind | z(t)], for data the posterior mean of z(0).
 
-        Raises: ModelError for an unknown kind, or a process with more than one component.
+        Raises: ModelError for an unknown kind, ProcessError for one that phase space does not have.
         """
-        if process.m != 1:
-            msg = (
-                f"{type(self).__name__}.model was given a process with {process.m} components, "
-                f"expected one; pass VP, VE, SubVP, EDM or Flow."
-            )
-            raise ModelError(msg)
-        return TargetModel(self, process, check_kind(predicts))
+        check_kind(predicts)
+        if process.m > 1:
+            process.check_kind(predicts)
+        return TargetModel(self, process, predicts)
 
     def flow_map(self, x: Any, start: Any, end: Any, process: AbstractProcess) -> Any:
         """Exact solution at ``end`` of the probability-flow ODE that is at x at ``start``.
 
-        Forward times in either order; shape (batch, *shape).
-        Raises: AnalysisError where no closed form exists (everything but Gaussians).
+        Forward times in either order; shape (batch, *shape). For m > 1 components x and the result
+        are tuples of m arrays and the times are numbers above 0; a mode's matrix is integrated to
+        1e-12 (:mod:`sgmsolve.target.phase_flow`).
+        Raises: AnalysisError where the flow is not linear (everything but Gaussians).
         """
+        if process.m > 1:
+            return self._phase_flow_map(x, start, end, process)
         x, dtype = self._working(x)
         a, b = self._weights(start, process, x), self._weights(end, process, x)
         return self._restored(self._flow_map(x, a, b), dtype)
@@ -192,6 +208,12 @@ class AbstractTarget(abc.ABC):
     @abc.abstractmethod
     def _flow_map(self, x: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> Any:
         """Flow map between two (alpha, sigma)."""
+
+    def _phase_flow_map(
+        self, z: Any, start: Any, end: Any, process: AbstractProcess
+    ) -> tuple[Any, ...]:
+        """Flow map of a state of m > 1 arrays."""
+        raise self._no_flow_map()
 
     def _no_flow_map(self) -> AnalysisError:
         return AnalysisError(
@@ -201,6 +223,12 @@ class AbstractTarget(abc.ABC):
 
     def _working(self, x: Any) -> tuple[Any, Any]:
         """X in at least 32 bits, and its own dtype."""
+        if not hasattr(x, "shape"):
+            msg = (
+                f"x is a {type(x).__name__}, expected one array (batch, *{self.shape}); only a "
+                f"process of several components takes a tuple of as many."
+            )
+            raise TargetError(msg)
         if tuple(x.shape[1:]) != self.shape:
             msg = (
                 f"x has shape {tuple(x.shape)}, expected (batch, *{self.shape}) for this "

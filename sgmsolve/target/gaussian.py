@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace
-from sgmsolve.errors import ModelError, TargetError
+from sgmsolve.errors import TargetError
 from sgmsolve.process.base import AbstractProcess
+from sgmsolve.target import phase, phase_flow
 from sgmsolve.target.base import AbstractTarget, host_array, over_axes
 from sgmsolve.target.constants import Constants
 from sgmsolve.target.covariance import SpectralCovariance
@@ -84,13 +85,13 @@ class AbstractGaussian(AbstractTarget):
         t is forward time: a float gives (n_modes,) each, an array (rows,) gives (rows, n_modes).
         With S = alpha^2 lam + sigma^2 the gain is alpha lam/S for data, sigma/S for noise, -1/S for
         score; the offset is the mean times sigma^2/S, -alpha sigma/S, alpha/S. No form cancels.
+
+        Under a process of m > 1 components the prediction has p = m and acts on the components of
+        a mode: gain (p, m, n_modes) and offset (p, n_modes) for a float, with an axis (rows,) in
+        front for an array. Raises: ModelError or ProcessError for an unknown kind.
         """
-        if process.m != 1:
-            msg = (
-                f"the process has {process.m} components, but Gaussian targets answer for "
-                f"processes with one; pass VP, VE, SubVP, EDM or Flow."
-            )
-            raise ModelError(msg)
+        if process.m > 1:
+            return phase.affine(self, process, kind, t)
         lam, m, _ = self.modes()
         alpha = np.asarray(process.alpha(t), dtype=np.float64)[..., None]  # type: ignore[attr-defined]
         sigma = np.asarray(process.sigma(t), dtype=np.float64)[..., None]  # type: ignore[attr-defined]
@@ -137,6 +138,11 @@ class AbstractGaussian(AbstractTarget):
         if self._centred:
             return out
         return out + over_axes(end[0], x.ndim) * self._constants.get("mean", self.mean, x)
+
+    def _phase_flow_map(
+        self, z: Any, start: Any, end: Any, process: AbstractProcess
+    ) -> tuple[Any, ...]:
+        return phase_flow.apply(self, z, start, end, process)
 
 
 class Gaussian(AbstractGaussian):

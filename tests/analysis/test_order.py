@@ -12,7 +12,13 @@ from analysis.standins import ab2, ddim, euler_maruyama, heun
 
 from sgmsolve.analysis import order
 from sgmsolve.analysis.order import classify, measure, measure_builder, measure_on, slopes_of
-from sgmsolve.analysis.order_problems import INTERVALS, TARGETS, OrderProblem, problem
+from sgmsolve.analysis.order_problems import (
+    DATA_INTERVALS,
+    INTERVALS,
+    TARGETS,
+    OrderProblem,
+    problem,
+)
 from sgmsolve.analysis.order_suite import measure_all, run_task, tasks, verdict
 from sgmsolve.errors import AnalysisError
 from sgmsolve.methods.registry import find
@@ -36,7 +42,7 @@ def test_known_deterministic_orders(short, method, claimed, target):
     assert len(row.slopes) == 4
 
 
-@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("interval", DATA_INTERVALS)
 def test_known_weak_orders(short, interval):
     p = problem("gaussian", interval)
     assert measure_builder(euler_maruyama, 1, kind="weak", problem=p).status == "ok"
@@ -151,7 +157,7 @@ def test_claims_and_kinds_are_checked():
 def test_tasks_cover_every_claim():
     found = tasks(find("deis-tab-3"), INTERVALS)
     assert {(t.start, t.interval) for t in found} == {
-        (start, interval) for start in ("published", "matched") for interval in INTERVALS
+        (start, interval) for start in ("published", "matched") for interval in DATA_INTERVALS
     }
     both = tasks(find("sde-dpm++2m"), INTERVALS[:1])
     assert {(t.kind, t.weights) for t in both} == {

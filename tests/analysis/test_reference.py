@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analysis.standins import ab2, ddim, heun
 
-from sgmsolve.analysis.order_problems import INTERVALS, problem
+from sgmsolve.analysis.order_problems import DATA_INTERVALS, INTERVALS, problem
 from sgmsolve.analysis.reference import probability_flow, run_points
 from sgmsolve.analysis.tabulate import tabulate
 from sgmsolve.backends import KeyedNoise, numpy_loop
@@ -17,7 +17,7 @@ from sgmsolve.target import Gaussian, GaussianMixture
 KINDS = ("noise", "data", "score", "v", "flow")
 
 
-@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("interval", DATA_INTERVALS)
 def test_reference_is_the_exact_flow_of_a_gaussian(interval):
     p = problem("gaussian", interval)
     found = probability_flow(p.target, p.process, p.starts, p.t_start, p.t_end)

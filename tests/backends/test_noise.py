@@ -200,7 +200,7 @@ def test_path_covariances_are_exact() -> None:
 
     def row(a: float, b: float) -> np.ndarray:
         out = np.zeros(len(cells.lengths))
-        for cell, weight in cells.weights(a, b):
+        for cell, _, weight in cells.weights(a, b):
             out[cell] = weight
         return out
 

@@ -21,7 +21,7 @@ from executor_cases import (
 
 from sgmsolve import KeyedNoise, ReplayNoise, build_plan, solve, steps
 from sgmsolve.backends.noise import draw_order
-from sgmsolve.methods.registry import all_methods
+from sgmsolve.methods.registry import methods_for
 from sgmsolve.plan import Plan
 
 PLANS = {
@@ -64,13 +64,13 @@ def test_response(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize("method", [m.name for m in all_methods()])
+@pytest.mark.parametrize("method", [m.name for m in methods_for(PROCESS)])
 def test_response_of_methods(method: str, backend: str) -> None:
     check(with_times(build_plan(PROCESS, method, steps=6)), backend)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [m.name for m in all_methods()])
+@pytest.mark.parametrize("method", [m.name for m in methods_for(PROCESS)])
 def test_response_of_methods_on_jax(method: str) -> None:
     check(with_times(build_plan(PROCESS, method, steps=6)), "jax")
 

@@ -14,7 +14,10 @@ PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").
 SLOW = (
     "docs/first-hour.md",
     "docs/order.md",
+    "docs/phase-space.md",
+    "docs/reverse.md",
     "docs/seeds.md",
+    "docs/tuning.md",
 )  # they load torch and jax, or measure
 
 
@@ -70,9 +73,17 @@ def test_commands_run_and_their_output_is_shown(examples):
     assert "$ sgmsolve plan ddim --steps 1\nplan      ddim, 1 -> 0.001" in shown
 
 
+def test_a_picture_is_part_of_the_page(examples):
+    write = "__import__('pathlib').Path('picture.png').write_bytes(b'bytes')"
+    shown = examples.run_page(f"```python picture Two lines\n{write}\n```\nb\n", "page")
+    assert shown == f"```python\n{write}\n```\n\n![Two lines](data:image/png;base64,Ynl0ZXM=)\nb\n"
+
+
 @pytest.mark.parametrize(
     ("block", "said"),
     [
+        ("```python picture Nothing\nx = 1\n```", "should have written picture.png"),
+        ("```console picture Nothing\n$ sgmsolve plan heun\n```", "unknown word 'picture Nothing'"),
         ("```python\n1 / 0\n```", "line 3: the block raised ZeroDivisionError"),
         ("```python raises\nx = 1\n```", "should have raised"),
         ("```python raises\n1 / 0\n```", "ZeroDivisionError"),

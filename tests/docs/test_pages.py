@@ -13,7 +13,7 @@ import pytest
 
 import sgmsolve
 from sgmsolve.methods.references import REFERENCES
-from sgmsolve.methods.registry import all_methods, find
+from sgmsolve.methods.registry import all_methods, find, methods_for
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -45,6 +45,12 @@ def test_the_table_follows_the_registry(methods_page):
     )
     cells = table_rows(methods_page.markdown([changed]))["huen"]
     assert cells[2:4] == ["7&nbsp;weak", "8&nbsp;weak"]
+
+
+def test_a_module_named_as_a_source_is_no_link(methods_page):
+    source = table_rows(methods_page.markdown())["strang2"][6]
+    assert source.endswith("](#sgmsolve), sgmsolve.methods.splitting")
+    assert source.count("](#") == 1
 
 
 def test_no_page_keeps_a_method_table_by_hand():
@@ -137,6 +143,17 @@ def test_the_numbers_on_the_page_about_seeds_are_the_code_s():
     text = (ROOT / "docs/seeds.md").read_text(encoding="utf-8")
     assert f"up to {SMALL} numbers" in text
     assert f"blocks of {SHARD} consecutive" in text
+
+
+def test_the_readme_counts_what_there_is():
+    from sgmsolve.problems import NAMES
+
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    in_phase = methods_for(sgmsolve.PSLD())
+    assert f"{len(all_methods())} methods:" in text
+    assert f"{len(in_phase)} of them run in phase space" in text
+    count = sum(name.startswith("psld-") for name in NAMES)
+    assert f"{len(NAMES)} problems with known answers, {count} of them in phase space" in text
 
 
 def test_the_changelog_names_every_command():

@@ -8,12 +8,13 @@ import mpmath
 import numpy as np
 import pytest
 
+import sgmsolve
 from sgmsolve import grid
 from sgmsolve.analysis import order
 from sgmsolve.analysis.order import measure_builder
 from sgmsolve.analysis.order_problems import problem
 from sgmsolve.errors import MethodError
-from sgmsolve.methods.registry import all_methods, find
+from sgmsolve.methods.registry import find, methods_for
 from sgmsolve.plan.conditions import polynomial_defects, tree_defects
 from sgmsolve.process import EDM, VP, Flow, linear_betas
 
@@ -84,7 +85,7 @@ def test_claims_with_options_are_measured(monkeypatch, name, options, kind, clai
 
 
 def test_options_of_a_wrong_type_are_sentences():
-    for method in all_methods():
+    for method in methods_for(VP()):
         for option in method.options:
             for bad in ([1], object(), math.nan, 1 + 2j, "abc"):
                 with pytest.raises(MethodError, match=rf"\b{option}\b|'abc'"):
@@ -132,3 +133,13 @@ def test_the_drift_of_sde_3s_has_order_three():
             ]
             largest.append(max(abs(x) for table in found for x in table.ravel()))
     assert math.log10(largest[0] / largest[1]) == pytest.approx(4, abs=0.05)
+
+
+def test_a_process_derived_from_one_that_fits_fits_too() -> None:
+    class Renamed(sgmsolve.PSLD):
+        """As a user would write it."""
+
+    assert methods_for(Renamed()) == methods_for(sgmsolve.PSLD())
+    assert sgmsolve.build_plan(Renamed(), "roba", steps=12).nfe == 12
+    with pytest.raises(MethodError, match="'roba' is for CLD, PSLD"):
+        sgmsolve.build_plan(sgmsolve.VP(), "roba", steps=12)

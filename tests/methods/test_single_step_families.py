@@ -13,7 +13,7 @@ import toy
 
 from sgmsolve import grid as grids
 from sgmsolve.errors import MethodError
-from sgmsolve.methods.registry import all_methods, find
+from sgmsolve.methods.registry import find, methods_for
 from sgmsolve.process import EDM, VE, VP, Flow, SubVP
 
 X = np.linspace(-2.5, 2.5, 7)
@@ -284,7 +284,7 @@ SHORT = {
 
 @pytest.mark.parametrize("grid", list(SHORT.values()), ids=list(SHORT))
 @pytest.mark.parametrize("denoise", [False, True])
-@pytest.mark.parametrize("method", all_methods(), ids=lambda m: m.name)
+@pytest.mark.parametrize("method", methods_for(VP()), ids=lambda m: m.name)
 def test_short_grids(method: object, grid: list[float], denoise: bool) -> None:
     """Every method runs on 1, 2, 3 steps; an end at zero noise is the last data prediction."""
     process = EDM()
@@ -305,7 +305,7 @@ def test_short_grids(method: object, grid: list[float], denoise: bool) -> None:
 
 
 @pytest.mark.parametrize("process", [Flow(), VP.cosine()], ids=repr)
-@pytest.mark.parametrize("method", all_methods(), ids=lambda m: m.name)
+@pytest.mark.parametrize("method", methods_for(VP()), ids=lambda m: m.name)
 def test_start_from_zero_alpha(method: object, process: object) -> None:
     """Data-prediction plans start with the data limit; the others name a usable time."""
     grid = grids.uniform(process, 5)  # type: ignore[arg-type]

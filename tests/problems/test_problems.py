@@ -11,6 +11,8 @@ from sgmsolve.problems import NAMES, Problem, UnknownProblemError, all_problems,
 import sgmsolve
 from sgmsolve.errors import SgmsolveError
 
+pytestmark = pytest.mark.filterwarnings("ignore::sgmsolve.errors.StabilityWarning")
+
 
 @pytest.fixture(params=NAMES)
 def problem(request: pytest.FixtureRequest) -> Problem:
@@ -29,39 +31,56 @@ def test_record_is_consistent(problem: Problem) -> None:
     assert problem.exact == hasattr(problem.target, "modes")
     assert len(problem.shows.split()) >= 45
     assert 0 < problem.t_end < problem.process.t_max
-    plan = sgmsolve.build_plan(problem.process, "ddim", steps=4, **problem.grid_arguments)
+    method = "ddim" if problem.process.m == 1 else "pf-euler"
+    plan = sgmsolve.build_plan(problem.process, method, steps=4, **problem.grid_arguments)
     assert (plan.t_start, plan.t_end) == (problem.process.t_max, problem.t_end)
 
 
 def test_prior_is_the_marginal_at_the_start(problem: Problem) -> None:
     """Runs of `sgmsolve sample` start from the prior: at t_max nothing of the data may be left."""
-    signal = problem.process.alpha(problem.process.t_max) ** 2
-    signal *= np.mean(problem.target.moments()[1].diagonal())
-    assert signal < 1e-3 * problem.process.sigma(problem.process.t_max) ** 2
+    p = problem.process
+    signal = p.loading(p.t_max)[:, None] ** 2 * np.mean(problem.target.moments()[1].diagonal())
+    prior = np.diag(p.prior())
+    assert np.all(signal[:, 0] < 1e-3 * prior)
+    assert np.all(np.abs(p.covariance(p.t_max) - p.prior()) < 1e-3 * prior.max())
 
 
 def test_marginal_has_the_exact_moments(problem: Problem) -> None:
-    n, t = 2000 if problem.dimension <= 64 else 60, 0.3
-    x = problem.marginal(n, t, seed=5).reshape(n, -1)
-    alpha, sigma = problem.process.alpha(t), problem.process.sigma(t)
+    n, t, p = 2000 if problem.dimension <= 64 else 60, 0.3, problem.process
+    drawn = problem.marginal(n, t, seed=5)
+    z = np.array(drawn if p.m > 1 else (drawn,)).reshape(p.m, n, -1)
+    u, noise = p.loading(t), p.covariance(t)
     mean, covariance = problem.target.moments()
-    variance = alpha**2 * np.asarray(covariance.diagonal()).reshape(-1) + sigma**2
-    off = (x.mean(axis=0) - alpha * mean.reshape(-1)) / np.sqrt(variance / n)
-    assert np.mean(off**2) < 1 + 8 / np.sqrt(problem.dimension)
-    assert np.isclose(x.var(axis=0).mean(), variance.mean(), rtol=0.12)
-    assert not np.array_equal(x, problem.marginal(n, t, seed=6).reshape(n, -1))
+    spread = np.asarray(covariance.diagonal()).reshape(-1)
+    for i in range(p.m):
+        variance = u[i] ** 2 * spread + noise[i, i]
+        off = (z[i].mean(axis=0) - u[i] * mean.reshape(-1)) / np.sqrt(variance / n)
+        assert np.mean(off**2) < 1 + 8 / np.sqrt(problem.dimension)
+        assert np.isclose(z[i].var(axis=0).mean(), variance.mean(), rtol=0.12)
+    for i in range(1, p.m):
+        joint = np.mean((z[0] - z[0].mean(axis=0)) * (z[i] - z[i].mean(axis=0)))
+        scale = np.sqrt(z[0].var(axis=0).mean() * z[i].var(axis=0).mean())
+        assert abs(joint - (u[0] * u[i] * spread.mean() + noise[0, i])) < 0.05 * scale
+    assert not np.array_equal(z[0].reshape(-1), np.ravel(problem.marginal(n, t, seed=6)[0]))
 
 
 def test_score_is_the_gradient_of_the_log_density(problem: Problem) -> None:
-    t, h = 0.4, 1e-4
-    x = problem.marginal(3, t, seed=1)
-    (noise,) = problem.target.model(problem.process).as_kind("noise")((x,), t)
-    v = np.random.default_rng(0).standard_normal(x.shape)
+    t, h, p = 0.4, 1e-4, problem.process
+    drawn = problem.marginal(3, t, seed=1)
+    z = drawn if p.m > 1 else (drawn,)
+    model = problem.target.model(p)
+    score = model.as_kind("score")(z, t)
+    v = np.random.default_rng(0).standard_normal((p.m, *z[0].shape))
     v /= np.sqrt(problem.dimension)
-    rise = [problem.target.marginal_log_prob(x + s * h * v, t, problem.process) for s in (1, -1)]
-    slope = -(rise[0] - rise[1]) / (2 * h) * problem.process.sigma(t)
-    inner = np.sum((noise * v).reshape(3, -1), axis=1)
-    assert np.allclose(slope, inner, rtol=1e-5, atol=1e-6)
+
+    def log_prob(s: float) -> np.ndarray:
+        moved = tuple(x + s * h * part for x, part in zip(z, v, strict=True))
+        return problem.target.marginal_log_prob(moved if p.m > 1 else moved[0], t, p)
+
+    slope = (log_prob(1) - log_prob(-1)) / (2 * h)
+    inner = sum(np.sum((s * part).reshape(3, -1), axis=1) for s, part in zip(score, v, strict=True))
+    width = np.sqrt(p.covariance(t)[0, 0])
+    assert np.allclose(slope * width, inner * width, rtol=1e-5, atol=1e-6)
 
 
 def test_ring_and_grid_modes() -> None:

@@ -54,8 +54,8 @@ def test_defaults_are_those_of_the_papers():
         (lambda: PSLD(nu=-1.0), "nu of PSLD must be"),
         (lambda: PSLD(m_inv=0.0), "m_inv of PSLD must be a finite positive number"),
         (lambda: CLD(kappa=float("nan")), "kappa of CLD must be"),
-        (lambda: PSLD(gamma=0.0, nu=0.0), "does not converge to its stationary law.*friction"),
-        (lambda: CLD(nu=0.0), "does not converge"),
+        (lambda: PSLD(gamma=0.0, nu=0.0), "gamma and nu of PSLD are both 0"),
+        (lambda: CLD(nu=0.0), "gamma and nu of CLD are both 0"),
         (lambda: PSLD(beta=-8.0), "beta of PSLD must be a finite positive number"),
         (lambda: PSLD(beta=(1.0, 2.0, 3.0)), r"must be a number or a pair.*but \(1.0, 2.0, 3.0\)"),
         (lambda: PSLD(beta=(8.0, -8.0)), r"beta\[1\] of PSLD"),
@@ -288,5 +288,6 @@ def test_arrays_of_times_one_by_one():
     np.testing.assert_allclose(found[0, 1], THREE.covariance(float(t[0, 1])), rtol=1e-6)
     assert THREE.loading(np.array([0.1, 0.4])).shape == (2, 3)
     jax = pytest.importorskip("jax")
-    with pytest.raises(ProcessError, match="cannot be traced"):
-        jax.jit(THREE.covariance)(0.4)
+    times = np.array([0.4, 0.1], dtype=np.float32)
+    for way in (jax.jit(THREE.covariance), jax.jit(jax.vmap(THREE.covariance))):
+        np.testing.assert_allclose(way(times), THREE.covariance(times), rtol=1e-6)

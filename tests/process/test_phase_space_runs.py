@@ -13,6 +13,7 @@ from sgmsolve.analysis.moments import Moments
 from sgmsolve.backends import numpy_loop
 from sgmsolve.methods.one_step import euler_maruyama
 
+pytestmark = pytest.mark.filterwarnings("ignore::sgmsolve.errors.StabilityWarning")
 TARGET = Lifted(0.6, 0.25)
 START = Moments(np.zeros((2, 1)), np.diag([1.0, 0.25])[:, :, None], np.ones(1))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.analysis.report.pictures import data_uri
-from sgmsolve.analysis.report.tables import metric_tables, order_text, sentence_list
+from sgmsolve.analysis.report.tables import failures, metric_tables, order_text, sentence_list
 from sgmsolve.errors import SgmsolveError
 
 HERE = Path(__file__).parent
@@ -76,6 +76,7 @@ def render(results: Mapping[str, Any], samples: Samples, views: Mapping[str, Any
         meta=results["meta"],
         problems=problems,
         methods=results["methods"],
+        warnings=results.get("warnings", []),
         labels=labels,
         charts=_embedded({"charts": charts, "labels": labels}),
         style=(HERE / "report.css").read_text(encoding="utf-8"),
@@ -126,10 +127,9 @@ def _problem(
     ]
     fixed = [
         {"label": text, "image": data_uri(shots[key, 0], view, REAL)}
-        for key, text in (("", view.real), ("reference", "1000-step reference"))
+        for key, text in (("", view.real), ("reference", "fine reference"))
         if (key, 0) in shots
     ]
-    failures = [r for r in own if r["status"] != "ok"]
     return {
         **problem,
         "tables": tables,
@@ -137,7 +137,7 @@ def _problem(
         "cards": cards,
         "fixed": fixed,
         "kind": view.kind,
-        "failures": failures,
+        "failures": failures(own),
     }
 
 

@@ -117,3 +117,21 @@ def sentence_list(items: Sequence[Any]) -> str:
     """5, 10 and 20."""
     texts = [str(i) for i in items]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def failures(rows: Rows) -> list[dict[str, str]]:
+    """What was not measured and why: method, budgets ("6 and 20"), metric, message, each once."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row["status"] != "ok":
+            key = (row["method"], row["metric"], row["message"])
+            found.setdefault(key, []).append(str(row["budget"]))
+    return [
+        {
+            "method": method,
+            "budgets": sentence_list(budgets),
+            "metric": metric,
+            "message": message,
+        }
+        for (method, metric, message), budgets in found.items()
+    ]
