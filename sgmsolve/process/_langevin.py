@@ -40,8 +40,8 @@ class AbstractLangevin(AbstractPhaseSpace):
         self._store("nu", positive("nu", nu, owner, zero=True))
         if self.gamma == self.nu == 0:
             msg = (
-                f"gamma and nu of {owner} are both 0, so nothing is damped and no prior is reached; "
-                f"give one of them a value above 0."
+                f"gamma and nu of {owner} are both 0, so nothing is damped and no prior is "
+                f"reached; give one of them a value above 0."
             )
             raise ProcessError(msg)
         ends = self._beta_ends(owner)
