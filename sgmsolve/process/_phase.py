@@ -138,6 +138,10 @@ class AbstractPhaseSpace(AbstractProcess):
         psi, sigma = self._reversed("relaxation", 1.0)(start, end)
         return np.diag(psi), np.diag(sigma)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what ``_reversed`` has made: functions cannot be pickled."""
+        return {k: v for k, v in self.__dict__.items() if k != "_reversed_parts"}
+
     def _reversed(self, part: str, eta: float) -> Reversed:
         made: dict[Any, Reversed] = self.__dict__.setdefault("_reversed_parts", {})
         if (part, eta) not in made:

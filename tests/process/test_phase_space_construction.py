@@ -167,7 +167,10 @@ def test_rotation_free_factor(kernel):
             np.abs(THREE.inverse_factor("rotation-free", t, kernel) @ R(t) - np.eye(3)).max() < 1e-9
         )
     np.testing.assert_allclose(R(2.0), THREE.factor("lower", 2.0, kernel), atol=1e-14)
-    assert pickle.loads(pickle.dumps(THREE)) == THREE
+    THREE.reversed_linear(0.1, 0.2)  # keeps functions, which a copy makes again
+    copy = pickle.loads(pickle.dumps(THREE))
+    assert copy == THREE
+    assert (copy.reversed_linear(0.1, 0.2)[0] == THREE.reversed_linear(0.1, 0.2)[0]).all()
 
 
 def turning(t):
