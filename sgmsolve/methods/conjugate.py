@@ -34,125 +34,6 @@ def _orders(claims: dict[str, float], options: Any, steps: int) -> dict[str, flo
     return found if options["eta"] else {"deterministic": float(options["order"]), **found}
 
 
-@register(
-    "conjugate",
-    family="conjugate",
-    summary="Conjugate integrator with B = 0: the exponential integrator; DDIM on VP.",
-    predicts="noise",
-    variable="t",
-    orders={"deterministic": 1},
-    limits=_orders,
-    weights=("published",),
-    scalar=False,
-    reference="pandey2024efficient",
-    equation="Theorem 1, Definition 3.1",
-    notes="In Python B also takes a matrix or a function of forward time.",
-)
-@register(
-    "lambda-ddim-1",
-    family="conjugate",
-    summary="lambda-DDIM-I: B = lambda I.",
-    predicts="noise",
-    variable="t",
-    orders={"deterministic": 1},
-    limits=_orders,
-    weights=("published",),
-    scalar=False,
-    defaults={"B": "identity"},
-    reference="pandey2024efficient",
-    equation="section 3.2",
-    aliases=("lambda-ddim-i",),
-)
-@register(
-    "lambda-ddim-2",
-    family="conjugate",
-    summary="lambda-DDIM-II: B = lambda times the all-ones matrix.",
-    predicts="noise",
-    variable="t",
-    orders={"deterministic": 1},
-    limits=_orders,
-    weights=("published",),
-    processes=PHASE,
-    scalar=False,
-    defaults={"B": "ones"},
-    reference="pandey2024efficient",
-    equation="section 3.2",
-    aliases=("lambda-ddim-ii",),
-)
-@register(
-    "gddim",
-    family="conjugate",
-    summary="gDDIM: exponential integrator with the rotation-free factor.",
-    predicts="noise",
-    variable="t",
-    orders={"deterministic": 1},
-    limits=_orders,
-    processes=PHASE,
-    scalar=False,
-    defaults={"factor": "rotation-free"},
-    reference="zhang2023gddim",
-    equation="Proposition 6",
-    notes="Exact on a single data point: that factor makes the noise constant along its flow.",
-)
-@register(
-    "gddim-2",
-    family="conjugate",
-    summary="gDDIM with one remembered prediction (Adams-Bashforth in t).",
-    predicts="noise",
-    variable="t",
-    orders={"deterministic": 2},
-    limits=_orders,
-    processes=PHASE,
-    scalar=False,
-    defaults={"factor": "rotation-free", "order": 2},
-    reference="zhang2023gddim",
-    equation="section 4",
-)
-@register(
-    "gddim-3",
-    family="conjugate",
-    summary="gDDIM with two remembered predictions (Adams-Bashforth in t).",
-    predicts="noise",
-    variable="t",
-    orders={"deterministic": 3},
-    limits=_orders,
-    processes=PHASE,
-    scalar=False,
-    defaults={"factor": "rotation-free", "order": 3},
-    reference="zhang2023gddim",
-    equation="section 4",
-    notes="Starts with an exponential Heun step (one more evaluation), which order 3 needs.",
-)
-@register(
-    "conjugate-sde",
-    family="conjugate",
-    summary="Exponential integrator of the reverse SDE for data prediction, exact noise.",
-    predicts="data",
-    variable="t",
-    orders={"weak": 1},
-    limits=_orders,
-    stochastic=True,
-    processes=PHASE,
-    scalar=False,
-    defaults={"kind": "data", "eta": 1.0},
-    reference="sgmsolve",
-    equation="sgmsolve.methods.conjugate",
-)
-@register(
-    "conjugate-sde-2",
-    family="conjugate",
-    summary="The same with one remembered prediction: weak order 2 with one evaluation a step.",
-    predicts="data",
-    variable="t",
-    orders={"weak": 2},
-    limits=_orders,
-    stochastic=True,
-    processes=PHASE,
-    scalar=False,
-    defaults={"kind": "data", "eta": 1.0, "order": 2},
-    reference="sgmsolve",
-    equation="sgmsolve.methods.conjugate",
-)
 def conjugate(
     process: Any,
     grid: Sequence[Any],
@@ -266,3 +147,91 @@ def _noise(b: PlanBuilder, found: Coefficients, n: int, eta: float) -> Affine:
 
 def _plain(b: PlanBuilder, block: Any) -> Any:
     return block[0, 0] if b.m == 1 else block
+
+
+def _add(name: str, summary: str, weak: bool = False, **record: Any) -> None:
+    """One record of ``conjugate``; for all processes unless told otherwise."""
+    order = record.get("defaults", {}).get("order", 1)
+    common: dict[str, Any] = {
+        "predicts": record.get("defaults", {}).get("kind", "noise"),
+        "orders": {"weak" if weak else "deterministic": order},
+        "stochastic": weak,
+    }
+    register(
+        name,
+        family="conjugate",
+        summary=summary,
+        variable="t",
+        limits=_orders,
+        scalar=False,
+        **common,
+        **record,
+    )(conjugate)
+
+
+_EI: dict[str, Any] = {"reference": "pandey2024efficient", "weights": ("published",)}
+_add(
+    "conjugate",
+    "Conjugate integrator with B = 0: the exponential integrator; DDIM on VP.",
+    equation="Theorem 1, Definition 3.1",
+    notes="In Python B also takes a matrix or a function of forward time.",
+    **_EI,
+)
+_add(
+    "lambda-ddim-1",
+    "lambda-DDIM-I: B = lambda I.",
+    equation="section 3.2",
+    defaults={"B": "identity"},
+    aliases=("lambda-ddim-i",),
+    **_EI,
+)
+_add(
+    "lambda-ddim-2",
+    "lambda-DDIM-II: B = lambda times the all-ones matrix.",
+    equation="section 3.2",
+    defaults={"B": "ones"},
+    aliases=("lambda-ddim-ii",),
+    processes=PHASE,
+    **_EI,
+)
+_GDDIM: dict[str, Any] = {"reference": "zhang2023gddim", "processes": PHASE}
+_add(
+    "gddim",
+    "gDDIM: exponential integrator with the rotation-free factor.",
+    equation="Proposition 6",
+    defaults={"factor": "rotation-free"},
+    notes="Exact on a single data point: that factor makes the noise constant along its flow.",
+    **_GDDIM,
+)
+_add(
+    "gddim-2",
+    "gDDIM with one remembered prediction (Adams-Bashforth in t).",
+    equation="section 4",
+    defaults={"factor": "rotation-free", "order": 2},
+    **_GDDIM,
+)
+_add(
+    "gddim-3",
+    "gDDIM with two remembered predictions (Adams-Bashforth in t).",
+    equation="section 4",
+    defaults={"factor": "rotation-free", "order": 3},
+    notes="Starts with an exponential Heun step (one more evaluation), which order 3 needs.",
+    **_GDDIM,
+)
+_OWN: dict[str, Any] = {"reference": "sgmsolve", "equation": "sgmsolve.methods.conjugate"}
+_add(
+    "conjugate-sde",
+    "Exponential integrator of the reverse SDE for data prediction, exact noise.",
+    weak=True,
+    defaults={"kind": "data", "eta": 1.0},
+    processes=PHASE,
+    **_OWN,
+)
+_add(
+    "conjugate-sde-2",
+    "The same with one remembered prediction: weak order 2 with one evaluation a step.",
+    weak=True,
+    defaults={"kind": "data", "eta": 1.0, "order": 2},
+    processes=PHASE,
+    **_OWN,
+)
