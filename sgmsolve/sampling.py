@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ from sgmsolve.backends.noise import START_ROW, KeyedNoise
 from sgmsolve.backends.place import empty_state
 from sgmsolve.backends.solve import solve
 from sgmsolve.backends.state import Solution
-from sgmsolve.errors import GridError, MethodError, ProcessError, StabilityWarning
+from sgmsolve.errors import GridError, MethodError, ProcessError
 from sgmsolve.methods.registry import Method, find
+from sgmsolve.methods.stability import unchecked
 from sgmsolve.phi import cholesky
 from sgmsolve.plan import Plan
 from sgmsolve.process.base import AbstractProcess, ScalarProcess
@@ -76,10 +76,9 @@ def build_plan(
         msg = f"nfe = {nfe} was given with a grid of fixed times; leave nfe out."
         raise MethodError(msg)
     free = [c for c in record.budget_options if not set(c) & set(options)] or [{}]
-    with warnings.catch_warnings():  # candidates are tried in silence
-        warnings.simplefilter("ignore", StabilityWarning)
-        count, choice = _spend(build, _budget(nfe), record, free)
-    return build(count, choice)
+    with unchecked():  # candidates are tried in silence
+        count, choice, plan = _spend(build, _budget(nfe), record, free)
+    return plan if process.m == 1 else build(count, choice)  # again, for what there is to warn of
 
 
 def default_method(process: AbstractProcess) -> str:
@@ -117,8 +116,8 @@ def _budget(nfe: Any) -> int:
 
 def _spend(
     build: Any, nfe: int, record: Method, choices: Sequence[Mapping[str, Any]]
-) -> tuple[int, Mapping[str, Any]]:
-    """Steps and choice with the most steps, then the most evaluations, that fit the budget."""
+) -> tuple[int, Mapping[str, Any], Plan]:
+    """Steps, choice and plan with the most steps, then evaluations, that fit the budget."""
     found = [(*_most_steps(lambda n, c=c: build(n, c), nfe, record), c) for c in choices]
     fitting = [one for one in found if one[1].nfe <= nfe]
     if not fitting:
@@ -128,8 +127,8 @@ def _spend(
             f"budget is nfe = {nfe}; give nfe >= {least}."
         )
         raise MethodError(msg)
-    count, _, choice = max(fitting, key=lambda one: (one[0], one[1].nfe))
-    return count, choice
+    count, plan, choice = max(fitting, key=lambda one: (one[0], one[1].nfe))
+    return count, choice, plan
 
 
 def _most_steps(build: Any, nfe: int, record: Method) -> tuple[int, Plan]:

@@ -21,7 +21,6 @@ Every row has a status, with c the claim:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,8 +30,9 @@ import numpy as np
 from sgmsolve.analysis.exact import output_moments
 from sgmsolve.analysis.order_problems import LAST, OrderProblem
 from sgmsolve.analysis.reference import run_points
-from sgmsolve.errors import AnalysisError, StabilityWarning
+from sgmsolve.errors import AnalysisError
 from sgmsolve.methods.registry import Method, find
+from sgmsolve.methods.stability import unchecked
 from sgmsolve.plan import Plan
 
 FIRST = 16
@@ -185,8 +185,7 @@ def _measure(
 
 def quietly(build: Build, problem: OrderProblem, steps: int) -> Plan:
     """A problem's plan without warnings of unstable steps: orders are taken from fine grids."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StabilityWarning)
+    with unchecked():
         return build(problem.process, problem.times(steps))
 
 

@@ -10,7 +10,6 @@ on the Gaussian, where the error is that of exact means and covariances (weak or
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,10 +27,10 @@ from sgmsolve.analysis.order import (
 )
 from sgmsolve.analysis.order_problems import PHASE_INTERVALS, TARGETS, OrderProblem
 from sgmsolve.analysis.order_problems import problem as order_problem
-from sgmsolve.errors import MethodError, SolveError, StabilityWarning
+from sgmsolve.errors import MethodError, SolveError
 from sgmsolve.methods.registry import find
 from sgmsolve.methods.splitting import evaluations
-from sgmsolve.methods.stability import stability_limit
+from sgmsolve.methods.stability import stability_limit, unchecked
 from sgmsolve.plan import Plan
 
 FREE = ("scheme", "denoise")
@@ -164,6 +163,5 @@ def _row(
 
 def _stability(build: Build, process: Any) -> float:
     """The limit from t_max. A step that overflows is an unstable one."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", StabilityWarning)
+    with unchecked(), np.errstate(all="ignore"):
         return stability_limit(process, lambda times: build(process, times), process.t_max)

@@ -18,7 +18,6 @@ import contextlib
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.analysis.bench import SAMPLE_METRICS, SEEDS, Bench, rms
-from sgmsolve.errors import SgmsolveError, StabilityWarning
+from sgmsolve.errors import SgmsolveError
 from sgmsolve.methods.registry import find
+from sgmsolve.methods.stability import unchecked
 from sgmsolve.plan import Plan
 from sgmsolve.sampling import build_plan
 
@@ -142,8 +142,7 @@ def _attempt(bench: Bench, choice: Choice, budget: int) -> tuple[list[Row], np.n
     kind = "stochastic" if find(choice.method).stochastic else "deterministic"
     try:
         options = {**choice.options, **bench.problem.grid_arguments}
-        with warnings.catch_warnings():  # the errors measured say more than a limit
-            warnings.simplefilter("ignore", StabilityWarning)
+        with unchecked():  # the errors measured say more than a limit
             plan = build_plan(bench.problem.process, choice.method, nfe=budget, **options)
         kind = "stochastic" if plan.stochastic else "deterministic"
         with np.errstate(over="ignore", invalid="ignore"):

@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from sgmsolve.cli.common import (
     problem_registry,
     stability_lines,
 )
-from sgmsolve.errors import SgmsolveError, StabilityWarning
+from sgmsolve.errors import SgmsolveError
 
 if TYPE_CHECKING:
     from sgmsolve.analysis.work_precision import Choice
@@ -139,6 +138,7 @@ def check_report_tools() -> None:
 
 def check_any_plan(problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequence[int]) -> None:
     """Raise the first reason if no method can be run at all; one that can is enough to begin."""
+    from sgmsolve.methods.stability import unchecked
     from sgmsolve.sampling import build_plan
 
     reasons = []
@@ -147,8 +147,7 @@ def check_any_plan(problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequ
             for budget in reversed(nfe):
                 arguments = {**choice.options, **problem.grid_arguments}
                 try:
-                    with warnings.catch_warnings():  # see say_unstable
-                        warnings.simplefilter("ignore", StabilityWarning)
+                    with unchecked():  # see say_unstable
                         build_plan(problem.process, choice.method, nfe=budget, **arguments)
                 except SgmsolveError as error:
                     reasons.append(f"{choice.label} cannot run on {problem.name}: {error}")

@@ -59,6 +59,11 @@ class AbstractLangevin(AbstractPhaseSpace):
     def _store(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
+    def _described(self, process: str, *names: str) -> dict[str, Any]:
+        """``spec()``: the process's name, beta and the parameters ``names``."""
+        beta = list(self.beta) if isinstance(self.beta, tuple) else self.beta
+        return {"process": process, "beta": beta, **{name: getattr(self, name) for name in names}}
+
     def _beta_ends(self, owner: str) -> tuple[float, float]:
         given = self.beta
         if not isinstance(given, (tuple, list)):

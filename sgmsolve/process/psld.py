@@ -49,9 +49,7 @@ class PSLD(AbstractLangevin):
 
     def spec(self) -> dict[str, Any]:
         """JSON-able description; ``sgmsolve.process.from_spec`` inverts it."""
-        names = ("gamma", "nu", "m_inv", "kappa", "t_max", "t_min")
-        beta = list(self.beta) if isinstance(self.beta, tuple) else self.beta
-        return {"process": "psld", "beta": beta, **{name: getattr(self, name) for name in names}}
+        return self._described("psld", "gamma", "nu", "m_inv", "kappa", "t_max", "t_min")
 
     def __repr__(self) -> str:
         return (

@@ -124,3 +124,9 @@ def test_splittings_of_a_full_diffusion_say_what_to_use() -> None:
     process = AugmentedProcess(np.array([[0.0, 4.0], [-4.0, -16.0]]), G)
     with pytest.raises(ProcessError, match="use the letters L and S in place of A, B and O"):
         build(process, [T, S], "roba")
+
+
+@pytest.mark.parametrize("scheme", ["s s B A", "s B A s", "s S2 L", "O s B A s@end"])
+def test_a_prediction_that_nothing_uses_is_refused(scheme: str) -> None:
+    with pytest.raises(MethodError, match="nothing uses the prediction of 's"):
+        parse(scheme)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from phase_methods import build, striding
 
-from sgmsolve import PSLD
+from sgmsolve import PSLD, build_plan
 from sgmsolve.errors import StabilityWarning
 from sgmsolve.methods.stability import spectral_radius, stability_limit
 
@@ -90,3 +90,29 @@ def test_smallest_stable_striding_grid(name: str, steps: int) -> None:
 def test_nothing_is_said_for_multiprecision() -> None:
     mp = pytest.importorskip("mpmath")
     build(P, [mp.mpf(1), mp.mpf(1) / 2], "rse")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "long", "short"),
+    [("conjugate", 0.0846, 16, 24), ("lambda-ddim-2", 0.123, 8, 16), ("pf-euler", 0.0572, 24, 40)],
+)
+def test_methods_that_always_amplify_warn_of_a_tenth(
+    name: str, limit: float, long: int, short: int
+) -> None:
+    """Limits from the radii of one step at t = 1; spec 5a has 1.18 at h = .1 for B = 0."""
+    with pytest.warns(StabilityWarning, match="by more than 10% in steps longer than") as caught:
+        build_plan(PSLD(), name, steps=long)
+    said = float(str(caught[0].message).split("longer than ")[1].split(" ")[0])
+    assert said == pytest.approx(limit, rel=0.005)
+    build_plan(PSLD(), name, steps=short)  # a warning would be an error
+
+
+@pytest.mark.parametrize("name", ["gddim", "gddim-2", "conjugate-sde-2"])
+def test_the_rotation_free_factor_and_data_have_no_limit(name: str) -> None:
+    build_plan(PSLD(), name, steps=3)
+
+
+def test_a_budget_warns_once() -> None:
+    with pytest.warns(StabilityWarning) as caught:
+        build_plan(PSLD(), "roba", nfe=8)
+    assert len(caught) == 1
