@@ -69,10 +69,12 @@ _CHECKED: ContextVar[bool] = ContextVar("checked", default=True)
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """Build plans without StabilityWarning: finding a limit takes longer than building a plan."""
+    """No StabilityWarning, and no work for one: finding a limit takes longer than a plan."""
     token = _CHECKED.set(False)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StabilityWarning)  # those of builders of one's own
+            yield
     finally:
         _CHECKED.reset(token)
 
