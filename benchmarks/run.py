@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [PART...] [--name NAME] [--seed N]      (or: make bench)
 
-Parts: plan_building, analysis, executor; default all. Each runs in a process of its own with one
-thread, so that none warms another's caches. The record is ``benchmarks/results/NAME.json``: every
+Parts: plan_building, analysis, executor, adapters, compaction; default all. Each runs in a process
+of its own with one thread, so that none warms another's caches. The record is ``benchmarks/results/NAME.json``: every
 figure with its limit, what the parts wrote, versions, machine and seed. A missed limit is shown,
 not an error: on a busy machine it may say nothing (the load is in the record).
 """
@@ -24,7 +24,13 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PARTS = {"plan_building": "--json", "analysis": "--out", "executor": "--json"}
+PARTS = {
+    "plan_building": "--json",
+    "analysis": "--out",
+    "executor": "--json",
+    "adapters": "--json",
+    "compaction": "--json",
+}
 """Script and the option that names the file it writes."""
 
 PACKAGES = ("sgmsolve", "numpy", "scipy", "torch", "jax", "diffusers", "k-diffusion", "azula")

@@ -1,4 +1,7 @@
-"""What a problem is: a target, the process that noises it, and how errors are measured."""
+"""What a problem is: a target, the process that noises it, and how errors are measured.
+
+Or, for solvers of general SDEs, an equation whose solutions are known.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from sgmsolve.errors import SgmsolveError
 
 
 @dataclass(frozen=True)
@@ -102,3 +107,67 @@ class Problem:
     def replace(self, **changes: Any) -> Problem:
         """Return a copy with some fields changed (a smaller number of samples, say)."""
         return dataclasses.replace(self, **changes)
+
+
+class NoTargetError(SgmsolveError, AttributeError):
+    """An SDE problem was asked for the target, process or grid that only samplers have."""
+
+
+@dataclass(frozen=True)
+class SDEProblem:
+    """A scalar SDE dX = f(X) dt + g(X) dW, t growing, about whose solutions something is known.
+
+    There is no data to sample and no process that noises it: asking for ``target``, ``process`` and
+    the other attributes of a Problem raises NoTargetError, whose sentence the commands print.
+
+    Attributes:
+        name, title, shows, facts: as of a Problem.
+        make_sde: calculus (``"ito"`` or ``"stratonovich"``) -> a GeneralSDE with ``derivative``.
+        make_start: (n, rng) -> X(t_start), (n, 1) float64.
+        moments: t -> (mean, variance) of X(t), exact to rounding.
+        cdf: (x, t) -> P(X(t) <= x), where it is known.
+        exact_path: (X(t_start), t, W(t) - W(t_start)) -> X(t) on that path, where it is known.
+        t_start, t_end: the interval that runs cover.
+    """
+
+    name: str
+    title: str
+    shows: str
+    make_sde: Callable[[str], Any]
+    make_start: Callable[[int, np.random.Generator], np.ndarray]
+    moments: Callable[[float], tuple[float, float]]
+    cdf: Callable[[np.ndarray, float], np.ndarray] | None = None
+    exact_path: Callable[[Any, float, Any], Any] | None = None
+    t_start: float = 0.0
+    t_end: float = 1.0
+    facts: Mapping[str, str] = field(default_factory=dict)
+    shape: tuple[int, ...] = (1,)
+
+    def sde(self, calculus: str = "ito") -> Any:
+        """The equation written in that calculus: one process, two drifts. numpy, torch or jax."""
+        return self.make_sde(calculus)
+
+    def start(self, n: int, seed: int) -> np.ndarray:
+        """Values at t_start: (n, 1), float64."""
+        rng = np.random.default_rng([seed, *self.name.encode()])
+        return np.asarray(self.make_start(n, rng), dtype=np.float64).reshape(n, *self.shape)
+
+    def mean(self, t: float) -> float:
+        """E X(t)."""
+        return self.moments(t)[0]
+
+    def variance(self, t: float) -> float:
+        """Var X(t)."""
+        return self.moments(t)[1]
+
+    def __getattr__(self, name: str) -> Any:
+        known = {f.name for f in dataclasses.fields(Problem)} | set(vars(Problem))
+        if name.startswith("_") or name not in known:
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        msg = (
+            f"problem {self.name!r} is a general SDE and has no {name}: samplers need a problem "
+            f"with target and process, such as ring; solve its .sde() with solve_with or "
+            f"solve_adaptive, or measure strong orders on it: sgmsolve order --strong."
+        )
+        raise NoTargetError(msg)

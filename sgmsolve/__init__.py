@@ -68,8 +68,10 @@ _LATER = {
 }
 _PARTS = (
     "adapters",
+    "adaptive",
     "analysis",
     "backends",
+    "likelihood",
     "methods",
     "model",
     "phi",
@@ -77,6 +79,7 @@ _PARTS = (
     "problems",
     "process",
     "reverse",
+    "solving",
     "target",
 )
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace, kind_of
-from sgmsolve.backends.noise import KeyedNoise, like_array, make_noise
+from sgmsolve.backends._seeds import like_array
+from sgmsolve.backends.noise import KeyedNoise, make_noise
 from sgmsolve.errors import BackendError, unknown
 from sgmsolve.phi import cholesky
 from sgmsolve.plan import Plan

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable
+from typing import Any
 
 
 class SgmsolveError(Exception):
@@ -47,7 +48,9 @@ class AnalysisError(SgmsolveError, ValueError):
 
 
 class SolveError(SgmsolveError, RuntimeError):
-    """A run that failed; carries the ``Status`` as ``.status``."""
+    """A run that failed; carries the ``Status`` as ``.status``, adaptive runs ``.solution`` too."""
+
+    solution: Any = None
 
     def __init__(self, message: str, status: Status) -> None:
         super().__init__(message)
@@ -58,12 +61,18 @@ class StabilityWarning(UserWarning):
     """A step beyond the stability limit of its scheme."""
 
 
+class IncompleteWarning(UserWarning):
+    """Some samples of an adaptive run did not reach the end."""
+
+
 class Status(enum.Enum):
     """How a run ended; the value is the sentence shown to people."""
 
     FINISHED = "All rows were run."
     STOPPED = "The run was stopped before its last row; solve(..., resume=solution.state) goes on."
     NONFINITE = "The model returned NaN or Inf."
+    STEP_TOO_SMALL = "The step size fell below its floor."
+    MAX_STEPS = "The largest number of steps was tried."
     UNFINISHED = "The other library's solver gave up before the end."
 
 

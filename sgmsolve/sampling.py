@@ -1,10 +1,14 @@
-"""``build_plan``: a method, a budget and a grid make a Plan. ``sample``: from prior to samples."""
+"""``build_plan``: a method, a budget and a grid make a Plan. ``sample``: from prior to samples.
+
+Solvers that are no plans (adaptive ones, other libraries') are methods of ``sample`` too, see
+:mod:`sgmsolve.solving`, which is loaded when one is named.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +18,16 @@ from sgmsolve.backends.place import empty_state
 from sgmsolve.backends.solve import solve
 from sgmsolve.backends.state import Solution
 from sgmsolve.errors import GridError, MethodError, ProcessError
-from sgmsolve.methods.registry import Method, find
+from sgmsolve.methods.registry import Method, all_methods, find
 from sgmsolve.methods.stability import unchecked
 from sgmsolve.phi import cholesky
 from sgmsolve.plan import Plan
 from sgmsolve.process.base import AbstractProcess, ScalarProcess
+
+if TYPE_CHECKING:
+    from sgmsolve.adapters import AdapterSolution
+    from sgmsolve.adaptive import AdaptiveSolution
+    from sgmsolve.solving import SolverMethod
 
 
 def build_plan(
@@ -52,6 +61,12 @@ def build_plan(
             too small; GridError: an impossible grid.
     """
     record = _record(process, method)
+    if not isinstance(record, Method):
+        msg = (
+            f"{record.name} is no plan: it is not known before a run where it evaluates the model; "
+            f"use sgmsolve.sample(..., method={record.name!r}), or sgmsolve.solving.prepare."
+        )
+        raise MethodError(msg)
     if denoise:
         options["denoise"] = True
     times = grids.default_grid(process) if grid is None else grid
@@ -86,7 +101,7 @@ def default_method(process: AbstractProcess) -> str:
     return "dpm++2m" if isinstance(process, ScalarProcess) else "strang2-lagged-ode"
 
 
-def _record(process: Any, method: Any) -> Method:
+def _record(process: Any, method: Any) -> Method | SolverMethod:
     """The method's record, once both arguments are what they should be."""
     if not isinstance(process, AbstractProcess):
         given = process.__name__ if isinstance(process, type) else type(process).__name__
@@ -100,7 +115,11 @@ def _record(process: Any, method: Any) -> Method:
             "record; `sgmsolve methods` lists the names."
         )
         raise MethodError(msg)
-    return find(method)
+    if any(method in (m.name, *m.aliases) for m in all_methods()):
+        return find(method)
+    from sgmsolve.solving import find_method
+
+    return find_method(method)
 
 
 def _budget(nfe: Any) -> int:
@@ -162,7 +181,7 @@ def sample(
     indices: Any = None,
     grid: Any = None,
     grid_options: Mapping[str, Any] | None = None,
-    denoise: bool = False,
+    denoise: bool | str = False,
     backend: str | None = None,
     dtype: Any = None,
     device: Any = None,
@@ -175,12 +194,13 @@ def sample(
     on_nonfinite: str = "raise",
     check: str = "end",
     **options: Any,
-) -> Solution:
+) -> Solution | AdaptiveSolution | AdapterSolution:
     """Draw samples: build the plan, draw the start from the prior, solve.
 
     Args:
         process, steps, nfe, grid, grid_options, denoise, options: as in :func:`build_plan`.
-        method: likewise; default: :func:`default_method`.
+        method: likewise, or a solver that is no plan, such as ``"gotta-go-fast"``,
+            ``"torchsde:srk"`` or ``"diffrax:tsit5"``; default: :func:`default_method`.
         model: the network, from ``as_model``.
         shape: shape of one sample, without the batch axis.
         batch: number of samples.
@@ -192,36 +212,49 @@ def sample(
         like: an array whose library, dtype and device are to be used.
         between, callback, progress, on_nonfinite, check: as in :func:`sgmsolve.solve`.
 
+    Solvers that are no plans start from the same draws, and solve the reverse SDE with the option
+    ``eta`` (1) or the probability flow: see :func:`sgmsolve.solving.prepare` for what steps, nfe
+    and grid mean to them. Their ``options`` are their own (rtol, atol, dt, ...) and ``on_failure``
+    (``"warn"``, ``"raise"`` or ``"ignore"``), in place of ``on_nonfinite``; ``between``,
+    ``callback``, ``keying`` and ``check`` belong to plans. torchsde and torchdiffeq run on torch,
+    diffrax on jax. Other libraries' noise is drawn for the whole batch, not for each sample.
+
     Returns:
-        A Solution with ``x`` (batch, *shape).
+        A Solution with ``x`` (batch, *shape); from solvers that are no plans an AdaptiveSolution,
+        whose ``nfe`` and ``statuses`` have one entry a sample, or an AdapterSolution.
 
     Raises:
-        As ``build_plan`` and ``solve``.
+        As ``build_plan`` and ``solve``, or as ``solving.prepare``; BackendError for a backend that
+        the solver does not run on.
     """
-    plan = build_plan(
-        process,
-        default_method(process) if method is None else method,
-        steps=steps,
-        nfe=nfe,
-        grid=grid,
-        grid_options=grid_options,
-        denoise=denoise,
-        **options,
-    )
-    given = empty_state(shape, batch, backend, dtype, device, like, model)
+    found = _record(process, default_method(process) if method is None else method)
+    grids_of = {"steps": steps, "nfe": nfe, "grid": grid, "grid_options": grid_options}
+    place = {"dtype": dtype, "device": device, "like": like, "model": model}
     keyed: dict[str, Any] = {"noise": noise, "seed": seed, "indices": indices, "keying": keying}
-    z = start(process, plan.t_start, given, **keyed)
-    return solve(
-        plan,
-        model,
-        z,
-        **keyed,
-        between=between,
-        callback=callback,
-        progress=progress,
-        on_nonfinite=on_nonfinite,
-        check=check,
-    )
+    of_plans = {"between": between, "callback": callback, "check": check}
+    of_plans["on_nonfinite"] = on_nonfinite
+    if isinstance(found, Method):
+        plan = build_plan(process, found, **grids_of, denoise=_flag(denoise), **options)
+        given = empty_state(shape, batch, backend, **place)
+        z = start(process, plan.t_start, given, **keyed)
+        return solve(plan, model, z, **keyed, progress=progress, **of_plans)
+    from sgmsolve.solving import prepare
+    from sgmsolve.solving.preparing import backend_of, check_unused
+
+    check_unused(found, keying=keying, **of_plans)
+    options |= {} if noise is None else {"noise": noise}
+    options |= {} if denoise is False else {"denoise": denoise}
+    job = prepare(process, model, found, **grids_of, options=options)
+    given = empty_state(shape, batch, backend_of(found, backend, like), **place)
+    z = start(process, job.t_start, given, seed=seed, indices=indices, noise=job.generator)
+    return job.run(z, seed=seed, indices=indices, progress=progress)
+
+
+def _flag(denoise: bool | str) -> bool:
+    if not isinstance(denoise, bool):
+        msg = f"denoise = {denoise!r} was given, but methods that are plans take True or False."
+        raise MethodError(msg)
+    return denoise
 
 
 def start(

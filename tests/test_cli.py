@@ -21,6 +21,7 @@ from sgmsolve.errors import MethodError
 from sgmsolve.methods.registry import all_methods, find
 from sgmsolve.plan import Plan
 from sgmsolve.sampling import build_plan
+from sgmsolve.solving import solver_methods
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -37,7 +38,7 @@ def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFix
 
 def test_methods_as_json_are_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     records = json.loads(succeed(capsys, "methods", "--json"))
-    assert [r["name"] for r in records] == [m.name for m in all_methods()]
+    assert [r["name"] for r in records] == [m.name for m in all_methods()] + list(solver_methods())
     by_name = {r["name"]: r for r in records}
     assert by_name["heun"]["orders"] == {"deterministic": 2}
     assert by_name["heun"]["evaluations"] == 2
@@ -51,11 +52,12 @@ def test_method_and_problem_lists_name_all(
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)  # names stay whole on an ordinary terminal
     listed = succeed(capsys, "methods")
-    assert all(m.name in listed for m in all_methods())
+    assert all(name in listed for name in (*(m.name for m in all_methods()), *solver_methods()))
     assert "order" in succeed(capsys, "methods", "unipc-3")
     records = json.loads(succeed(capsys, "problems", "--json"))
     names = "gaussian ill-conditioned ring grid25 moons checkerboard field digits".split()
-    names += ["psld-gaussian", "psld-ring", "psld-digits"]
+    names += ["psld-gaussian", "psld-ring", "psld-digits", "gbm", "double-well"]
+    names += ["cox-ingersoll-ross"]
     assert [r["name"] for r in records] == names
     assert all(name in succeed(capsys, "problems") for name in names)
     assert "one millionth" in succeed(capsys, "problems", "ill-conditioned")

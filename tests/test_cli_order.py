@@ -198,3 +198,81 @@ def test_a_budget_warns_of_the_plan_it_buys_and_of_no_other() -> None:
     assert f"to t = {first[1]:.4g}" in str(found[0].message)
     quiet = quietly(find("rvv"), problem("gaussian", "psld-working"), 2)
     assert quiet.nfe == 4
+
+
+def test_strong_prints_claim_order_interval_and_slopes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sgmsolve.analysis.strong import measure_strong
+
+    monkeypatch.setenv("COLUMNS", "100")
+    text = succeed(capsys, "order", "--strong", "sra1", "milstein")
+    assert text.index("sra1, strong") < text.index("milstein, strong")
+    rows = [measure_strong("milstein", name) for name in ("gbm", "double-well")]
+    for row in rows:
+        (line,) = [ln for ln in text.split("milstein, strong")[1].splitlines() if row.problem in ln]
+        assert f" 1  {row.measured:.2f}±{row.half_width:.2f}  ok " in line
+        last = f"{row.slopes[-1]:.2f}±{row.half_widths[-1]:.2f}".replace("±0.", "±.")
+        assert last in line
+        assert f"{row.paths}  {row.steps[0]}-{row.steps[-1]}" in line
+    assert "None of 7 strong orders is wrong." in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_strong_comes_with_the_other_orders_of_a_plan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sgmsolve.analysis import order_suite, strong
+
+    def one_row(names: list[str], **options: object) -> list[object]:
+        assert names == ["euler-maruyama"]
+        return [measure(names[0], problem("gaussian", "edm-start"))]
+
+    tasks = strong.strong_tasks
+    monkeypatch.setattr(order_suite, "measure_all", one_row)
+    monkeypatch.setattr(strong, "strong_tasks", lambda names: tasks(names, ["gaussian"]))
+    found = json.loads(succeed(capsys, "order", "--strong", "em", "sra1", "--json"))
+    kinds = [(r["method"], r["kind"]) for r in found]
+    assert kinds == [
+        ("euler-maruyama", "strong"),
+        ("sra1", "strong"),
+        ("euler-maruyama", "weak"),
+    ]
+    path, weak = found[0], found[-1]
+    assert path["claimed"] == 1
+    assert 0 < path["half_width"] < 0.1
+    assert len(path["half_widths"]) == len(path["slopes"]) == 3
+    assert weak["half_width"] == 0
+    last = weak["slopes"][-3:]
+    assert weak["spread"] == (max(last) - min(last)) / 2
+
+
+def test_a_wrong_strong_order_is_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sgmsolve.analysis import strong, strong_methods
+
+    monkeypatch.setitem(strong_methods.CLAIMS, "milstein", (1.5, 1.0, "a mistake"))
+    monkeypatch.setattr(strong.measure_strong, "__kwdefaults__", {"rounds": 1, "seed": 0})
+    assert main(["order", "--strong", "milstein"]) == 1
+    text = capsys.readouterr().out
+    order = strong.measure_strong("milstein", "gbm").measured
+    assert f"FAILED: milstein has strong order {order:.2f} on gbm, but claims 1.5." in text
+    assert text.count("FAILED") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--strong", "milstien"), "'milstein'"),
+        (("--strong", "heun"), "draws no noise, so it has no strong order"),
+        (("--strong", "milstein", "--all"), "leave one out"),
+        (("--strong", "--scheme", "s B A"), "by itself"),
+        (("--strong", "sra1", "-o", "eta=1"), "for --scheme"),
+        (("torchsde:srk",), "unknown method"),
+    ],
+)
+def test_refusals_of_strong(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refuse(capsys, "order", *words)

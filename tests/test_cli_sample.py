@@ -18,6 +18,7 @@ from sgmsolve.problems import digits
 
 import sgmsolve
 from sgmsolve.cli import main
+from sgmsolve.sampling import start
 
 
 def sampled(path: Path) -> np.ndarray:
@@ -137,3 +138,60 @@ def test_a_picture_of_points_shows_the_first_samples_only(
     succeed(capsys, *words, "--n", 2, "--out", tmp_path / "two.npz")
     succeed(capsys, *words, "--n", 90, "--out", tmp_path / "many.npz")
     assert (tmp_path / "two.png").read_bytes() == (tmp_path / "many.png").read_bytes()
+
+
+def test_solvers_that_are_no_plans_sample_and_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sample", "ring", "-m", "gotta-go-fast", "-o", "rtol=0.2", "--n", 11, "--batch", 4)
+    whole, broken = tmp_path / "whole.npz", tmp_path / "broken.npz"
+    printed = json.loads(succeed(capsys, *words, "--out", whole, "--json"))
+    ring = sgmsolve.problems.find("ring")
+    call = {"shape": (2,), "batch": 11, "method": "gotta-go-fast", **ring.grid_arguments}
+    solution = sgmsolve.sample(ring.process, ring.target.model(ring.process), rtol=0.2, **call)
+    assert np.allclose(sampled(whole), solution.x, rtol=1e-12, atol=1e-12)
+    assert printed["nfe"] == pytest.approx(solution.nfe.mean(), rel=1e-12)
+    assert printed["nfe_max"] == solution.nfe.max()
+
+    real, calls = sgmsolve.solving.Job.run_on_host, []
+
+    def dies(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sgmsolve.solving.Job, "run_on_host", dies)
+    assert main([str(w) for w in (*words, "--out", broken)]) == 130
+    mean = succeed(capsys, *words, "--out", broken, "--resume")
+    assert f"evaluations each on average and at most {solution.nfe[4:].max()}" in mean
+    assert broken.read_bytes() == whole.read_bytes()
+    assert "evaluations" not in succeed(capsys, *words, "--out", broken, "--resume")
+
+
+def test_other_libraries_sample_from_the_same_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, again = tmp_path / "a.npz", tmp_path / "b.npz"
+    words = ("sample", "gaussian", "-m", "torchdiffeq:dopri5", "-o", "rtol=1e-9", "-o", "atol=1e-9")
+    assert "evaluations each: " in succeed(capsys, *words, "--n", 3, "--out", out)
+    p = sgmsolve.problems.find("gaussian")
+    (z,) = start(p.process, 1.0, np.empty((3, 2)), seed=0)
+    exact = p.target.flow_map(z, 1.0, p.t_end, p.process)
+    assert np.abs(sampled(out) - exact).max() < 1e-6
+    words = ("sample", "gaussian", "-m", "torchsde:euler", "--steps", 5, "--n", 5, "--batch", 2)
+    printed = json.loads(succeed(capsys, *words, "--out", again, "--json"))
+    assert (printed["steps"], printed["nfe"]) == (5, 6)
+    first = sampled(again)
+    again.unlink()
+    succeed(capsys, *words, "--out", again)
+    assert np.array_equal(sampled(again), first)
+
+
+def test_a_refused_run_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sample", "ring", "-m", "gotta-go-fast", "--n", 2, "--out", tmp_path / "a.npz")
+    assert "rtol = 0.0" in refuse(capsys, *words, "-o", "rtol=0")
+    assert "give rtol and atol" in refuse(capsys, *words, "--nfe", 30)
+    assert not list(tmp_path.iterdir())

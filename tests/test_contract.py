@@ -23,13 +23,19 @@ ALLOWED = {
     "plan": {"phi"},
     "methods": {"plan", "process", "grid", "phi"},
     "reverse": {"process", "model"},
-    "adapters": {"reverse", "plan", "backends"},
+    "adapters": {"reverse", "model", "plan", "backends"},
+    "adaptive": {"process", "phi", "model", "reverse", "backends"},
+    "likelihood": {"process", "model", "reverse", "backends", "adaptive"},
+    "solving": {"process", "grid", "methods", "reverse", "backends", "adapters", "adaptive"},
     "backends": {"plan"},
     "conditioning": {"process", "phi", "plan", "backends"},
-    "sampling": {"process", "phi", "grid", "model", "plan", "methods", "backends"},
+    "sampling": {
+        *("process", "phi", "grid", "model", "plan", "methods", "backends"),
+        *("adapters", "adaptive", "solving"),  # loaded when one of their solvers is named
+    },
     "analysis": {
         *("process", "grid", "phi", "model", "target", "plan", "methods", "backends"),
-        *("sampling", "problems"),
+        *("reverse", "adapters", "adaptive", "solving", "sampling", "problems"),
     },
 }
 FREE = {"cli", "__init__"}
@@ -43,6 +49,9 @@ MAY_LOAD = {
     "adapters/run_torch.py": {"torch"},
     "adapters/to_jax.py": {"jax", "diffrax", "equinox", "lineax"},
     "adapters/run_diffrax.py": {"jax", "diffrax"},
+    "adapters/diffrax_plan.py": {"jax", "diffrax", "equinox", "lineax"},
+    "adaptive/tree_jax.py": {"jax"},
+    "analysis/strong_jax.py": {"jax", "diffrax"},
 }
 
 

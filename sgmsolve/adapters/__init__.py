@@ -4,6 +4,8 @@
     sde = to_torchsde(reverse, shape)        # f, g_prod, ... for torchsde.sdeint
     ode = to_torchdiffeq(flow, shape)        # called as ode(tau, y) by torchdiffeq.odeint
     terms = to_diffrax(reverse, shape)       # .terms(...) for diffrax.diffeqsolve
+    solver = plan_solver(plan)               # our plans as a solver of diffrax
+    noise = brownian_noise(path)             # their Brownian paths for our plans
 
 **Time.** These solvers run upwards in their own time. For objects that run down in forward time t
 (``direction`` -1) it is ``tau = -t``: a run from t_start to t_end < t_start goes from -t_start up
@@ -15,6 +17,9 @@ The libraries are imported when one of these functions is called, not before.
 
 from __future__ import annotations
 
+from sgmsolve.adapters.brownian import BrownianNoise as BrownianNoise
+from sgmsolve.adapters.brownian import brownian_noise as brownian_noise
+from sgmsolve.adapters.convert import plan_solver as plan_solver
 from sgmsolve.adapters.convert import to_diffrax as to_diffrax
 from sgmsolve.adapters.convert import to_torchdiffeq as to_torchdiffeq
 from sgmsolve.adapters.convert import to_torchsde as to_torchsde

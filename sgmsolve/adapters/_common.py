@@ -61,7 +61,12 @@ def check_sde(sde: Any, library: str) -> None:
             f"GeneralSDE of sgmsolve.reverse; wrap the model in one."
         )
         raise ModelError(msg)
-    found, wanted = library_of(getattr(sde, "model", None)), EXTRA[library]
+    check_library(getattr(sde, "model", None), library)
+
+
+def check_library(model: Any, library: str) -> None:
+    """BackendError for the model of another array library than the solver's."""
+    found, wanted = library_of(model), EXTRA[library]
     if found not in (None, wanted):
         others = " or ".join(k for k, v in EXTRA.items() if v == found)
         msg = (
@@ -108,15 +113,16 @@ class Layout:
 
     def flatten(self, z: Any) -> Any:
         """Components (batch, *shape) as one array (batch, components n)."""
-        xp = array_namespace(z[0])
-        return xp.concat([xp.reshape(x, (x.shape[0], self.size)) for x in z], axis=1)
+        rows = [x.reshape(x.shape[0], self.size) for x in z]
+        return rows[0] if len(rows) == 1 else array_namespace(rows[0]).concat(rows, axis=1)
 
     def unflatten(self, y: Any) -> tuple[Any, ...]:
         """The inverse of ``flatten``."""
-        xp, n, batch = array_namespace(y), self.size, y.shape[0]
+        n, batch = self.size, y.shape[0]
+        if y.shape[1] == n:
+            return (y.reshape(batch, *self.shape),)
         return tuple(
-            xp.reshape(y[:, i * n : (i + 1) * n], (batch, *self.shape))
-            for i in range(y.shape[1] // n)
+            y[:, i * n : (i + 1) * n].reshape(batch, *self.shape) for i in range(y.shape[1] // n)
         )
 
     def tau(self, t: Any) -> Any:

@@ -69,3 +69,28 @@ def to_diffrax(
 
     chosen = sde.calculus if calculus is None else check_calculus(calculus)
     return DiffraxTerms(sde, shape, chosen, count)
+
+
+def plan_solver(plan: Any) -> Any:
+    """A plan as a ``diffrax.AbstractSolver``, for SaveAt, adjoints and progress meters.
+
+        solver = plan_solver(plan)
+        solution = diffrax.diffeqsolve(**solver.arguments(model, z, seed=0), saveat=...)
+
+    ``solver.arguments`` gives the terms, the times and the controller; in parts,
+    ``solver.terms(model, z, seed=0)`` and ``diffrax.StepTo(ts=solver.times)``. The result is that
+    of ``sgmsolve.solve`` with the same noise, after ``plan.nfe`` evaluations.
+
+    One step of diffrax is one grid step of the plan, with all its evaluations. ``SaveAt`` with
+    ``steps``, or ``ts`` at grid points, gives what the plan holds there (a predictor-corrector its
+    predictor); between grid points diffrax interpolates linearly. Times are -t; forward times
+    will do as well, with t0 > t1.
+    The state y is the tuple of m arrays (batch, *shape). Gradients by RecursiveCheckpointAdjoint
+    and DirectAdjoint; a model that is an equinox module lends its arrays to ``terms``.
+
+    Raises: BackendError without diffrax and for a plan that goes back to earlier times (restart).
+    """
+    need("diffrax")
+    from sgmsolve.adapters.diffrax_plan import make_solver
+
+    return make_solver(plan)

@@ -85,7 +85,8 @@ def solve_with(
     * diffrax: ``controller`` (a step size controller), ``max_steps``, ``adjoint``, ``options``
       (of ``diffeqsolve``); ``seed`` (0, or a key) and ``tol`` (2^-14 of the interval) of the
       VirtualBrownianTree, or ``brownian``. ``per_sample=True`` gives every sample its own step
-      sizes; implicit solvers always do, and take at most 512 entries a sample.
+      sizes; implicit solvers always do, and take at most 512 entries a sample. A compiled run is
+      kept with the SDE object: make a new one after changing a network's weights.
 
     Raises: MethodError for unknown names and options and for a solver that cannot do this noise;
     GridError for times; BackendError for a missing library and arrays of another one.
@@ -146,6 +147,12 @@ def _check_noise(method: str, library: str, name: str, sde: Any, options: Any) -
     refused = ("srk", "milstein") if library == "torchsde" else ()
     if noise == "general" and name in refused:
         msg = f"{method} cannot do general noise; use torchsde:euler, heun or midpoint."
+        raise MethodError(msg)
+    if method == "torchsde:reversible_heun" and noise == "additive":
+        msg = (
+            f"{method} asks for the matrix of an additive diffusion, (entries of a sample)^2 "
+            f"numbers, which is never made; use torchsde:heun or diffrax:reversibleheun."
+        )
         raise MethodError(msg)
     if "milstein" in name and not getattr(sde, "commutes", True):
         msg = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import diffrax as library
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sgmsolve.adapters.convert import to_diffrax
 from sgmsolve.adapters.run import DIFFRAX, IMPLICIT, AdapterSolution, all_finite, no_steps
@@ -20,15 +22,21 @@ def diffrax(
 ) -> AdapterSolution:
     """``diffrax.diffeqsolve`` from ``start`` to ``end``."""
     solver = getattr(library, DIFFRAX[name])()
-    per_sample = bool(options.get("per_sample", False)) or name in IMPLICIT
+    # Milstein's solvers differentiate the diffusion along every entry of what they take for one
+    # state: on a whole batch 342 s instead of 5 for 1000 samples of one entry (measured).
+    apart = name in IMPLICIT or ("milstein" in name and options.get("brownian") is None)
+    per_sample = bool(options.get("per_sample", apart)) or name in IMPLICIT
     batch, shape = z[0].shape[0], tuple(z[0].shape[1:])
     if name in IMPLICIT:
         _check_size(name, z)
     traced = any(isinstance(x, jax.core.Tracer) for x in z)
     strat = isinstance(solver, library.AbstractStratonovichSolver)
-    wrapped = to_diffrax(sde, shape, "stratonovich" if strat else "ito", count=not traced)
-    tau = (wrapped.tau(start), wrapped.tau(end))
-    controller, first, steps = _stepping(name, wrapped, tau, options)
+    wrapped = _wrapped(sde, shape, "stratonovich" if strat else "ito", not traced)
+    wrapped.nfe = 0
+    # diffrax promotes the state to the times' dtype: float64, if these were floats.
+    exact = z[0].dtype if z[0].dtype.itemsize >= 4 else jnp.float32
+    tau = tuple(np.asarray([wrapped.tau(start), wrapped.tau(end)], exact).tolist())
+    controller, first, steps = _stepping(name, wrapped, tau, options, exact)
     most = options.get("max_steps", max(4096, steps + 1))
     more = {k: options[k] for k in ("adjoint",) if k in options} | options.get("options", {})
 
@@ -41,8 +49,8 @@ def diffrax(
         made = library.diffeqsolve(
             terms,
             solver,
-            t0=tau[0],
-            t1=tau[1],
+            t0=jnp.asarray(tau[0], exact),
+            t1=jnp.asarray(tau[1], exact),
             dt0=first,
             y0=y,
             stepsize_controller=controller,
@@ -68,8 +76,14 @@ def diffrax(
     return AdapterSolution(out, nfe, finite if bool(done) else Status.UNFINISHED, message, stats)
 
 
+@functools.lru_cache(maxsize=64)
+def _wrapped(sde: Any, shape: tuple[int, ...], calculus: str, count: bool) -> Any:
+    """The terms of an SDE object, kept: diffrax compiles anew for every new function."""
+    return to_diffrax(sde, shape, calculus, count=count)
+
+
 def _stepping(
-    name: str, wrapped: Any, tau: tuple[float, float], options: dict[str, Any]
+    name: str, wrapped: Any, tau: tuple[float, float], options: dict[str, Any], exact: Any
 ) -> tuple[Any, Any, int]:
     """(step size controller, first step, number of steps if that is known)."""
     if "controller" in options:
@@ -89,7 +103,7 @@ def _stepping(
         return pid, None if first is None else sign * first, 0
     if "grid" in options or "steps" in options:
         if "grid" in options:
-            ts = wrapped.tau(jnp.asarray(options["grid"]))
+            ts = wrapped.tau(np.asarray(options["grid"], exact))
             if float(ts[0]) != tau[0] or float(ts[-1]) != tau[1]:
                 msg = (
                     f"the grid runs from {float(options['grid'][0]):g} to "
@@ -97,7 +111,7 @@ def _stepping(
                 )
                 raise GridError(msg)
         else:
-            ts = jnp.linspace(*tau, options["steps"] + 1)
+            ts = np.linspace(*tau, options["steps"] + 1, dtype=exact)
         return library.StepTo(ts=ts), None, len(ts)
     if "dt" in options:
         steps = int(abs(tau[1] - tau[0]) / options["dt"]) + 2

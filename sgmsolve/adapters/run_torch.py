@@ -34,6 +34,8 @@ def torchsde(
         bm = wrapped.brownian(y, *tau, AREAS.get(name, "none"), seed)
     ts = torch.tensor(tau, dtype=torch.float64, device=y.device)
     out = library.sdeint(wrapped, y, ts, bm=bm, method=name, **given)[-1]
+    if not (y.requires_grad or any(p.requires_grad for p in wrapped.parameters())):
+        out = out.detach()  # milstein differentiates the diffusion and leaves its graph behind
     return _solution(wrapped, out, "")
 
 

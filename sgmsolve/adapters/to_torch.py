@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from sgmsolve.adapters._common import Layout, torch_module
+from sgmsolve.adapters.fused import fused_drift
 from sgmsolve.errors import ModelError
+from sgmsolve.reverse.linear import apply_matrix
 
 
 class _Wrapper(torch.nn.Module):
@@ -16,6 +18,7 @@ class _Wrapper(torch.nn.Module):
     def __init__(self, sde: Any, shape: Any) -> None:
         super().__init__()
         self.sde, self.layout, self.nfe = sde, Layout(sde, shape), 0
+        self._drift = fused_drift(sde)
         module = torch_module(getattr(sde, "model", None))
         if module is not None:
             self.network = module
@@ -35,7 +38,7 @@ class _Wrapper(torch.nn.Module):
     def rate(self, tau: Any, y: Any) -> Any:
         """The drift at the library's time, on rows; counted."""
         self.nfe += 1
-        return self.flatten(self.sde.drift(self.unflatten(y), self.layout.time(tau)))
+        return self.flatten(self._drift(self.unflatten(y), self.layout.time(tau)))
 
 
 class TorchFlow(_Wrapper):
@@ -65,9 +68,11 @@ class TorchSDE(_Wrapper):
 
     def g_prod(self, tau: Any, y: Any, v: Any) -> Any:
         """Diffusion times v: rows (batch, m n)."""
-        t, z = self.layout.time(tau), self.unflatten(y)
+        t = self.layout.time(tau)
+        if self.noise_type == "additive":
+            return self.flatten(apply_matrix(self.sde.diffusion(t), self.unflatten(v)))
         dw = v if self.noise_type == "general" else self.unflatten(v)
-        return self.flatten(self.sde.diffuse(z, t, dw))
+        return self.flatten(self.sde.diffuse(self.unflatten(y), t, dw))
 
     def _g(self, tau: Any, y: Any) -> Any:
         """Diffusion: (batch, m n) if diagonal, (batch, m n, k) if general."""

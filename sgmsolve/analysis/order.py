@@ -67,9 +67,18 @@ class OrderRow:
     steps: tuple[int, ...]
     half_width: float = 0.0
 
+    @property
+    def spread(self) -> float:
+        """``half_width`` where there is one, else half the range of the last three slopes.
+
+        The second says how far the slopes have settled: nothing is sampled there.
+        """
+        last = self.slopes[-3:]
+        return self.half_width or (max(last) - min(last)) / 2 if last else self.half_width
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record; an infinite order becomes null."""
-        record = asdict(self)
+        record = {**asdict(self), "spread": self.spread}
         if not np.isfinite(self.measured):
             record["measured"] = None
         return record

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgmsolve.methods.references import REFERENCES
-from sgmsolve.methods.registry import Method, all_methods, find
+from sgmsolve.methods.registry import Method, all_methods
+from sgmsolve.solving import SolverMethod, find_method, solver_methods
 
 if TYPE_CHECKING:
     from sgmsolve.analysis.work_precision import Choice, Comparison
@@ -32,14 +33,15 @@ METRICS = {
     "energy": (
         "Energy distance",
         "Distance between samples and as many exact ones, mean over three seeds; it sees lost or "
-        "misplaced mass. Stochastic methods only. The dashed line is the mean between two exact "
-        "sets.",
+        "misplaced mass. Stochastic methods only; on Gaussian problems, only beside solvers that "
+        "have no exact law. The dashed line is the mean between two exact sets.",
     ),
     "sliced-w2": (
         "Sliced Wasserstein distance",
         "2-Wasserstein distance between samples and as many exact ones, averaged over random "
-        "directions and three seeds; it sees wrong widths. Stochastic methods only. The dashed "
-        "line is the mean between two exact sets.",
+        "directions and three seeds; it sees wrong widths. Stochastic methods only; on Gaussian "
+        "problems, only beside solvers that have no exact law. The dashed line is the mean between "
+        "two exact sets.",
     ),
 }
 """Metric -> (title, explanation for people)."""
@@ -58,8 +60,13 @@ def results(
     command: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """A JSON-able dictionary: ``meta``, ``metrics``, ``problems``, ``methods`` and ``rows``."""
-    used = {find(choice.method).name for choice in choices}
+    """A JSON-able dictionary: ``meta``, ``metrics``, ``problems``, ``methods`` and ``rows``.
+
+    ``methods`` holds all plans of the registry, and those other solvers that were compared.
+    """
+    used = {find_method(choice.method).name for choice in choices}
+    others = [record for name, record in solver_methods().items() if name in used]
+    listed: list[Method | SolverMethod] = [*all_methods(), *others]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -76,13 +83,15 @@ def results(
             name: {"title": title, "text": text} for name, (title, text) in METRICS.items()
         },
         "problems": [problem_record(p) for p in problems],
-        "methods": [{**method_record(m), "used": m.name in used} for m in all_methods()],
+        "methods": [{**method_record(m), "used": m.name in used} for m in listed],
         "rows": [dataclasses.asdict(row) for row in found.rows],
     }
 
 
-def method_record(method: Method) -> dict[str, Any]:
-    """Everything the registry knows about a method."""
+def method_record(method: Method | SolverMethod) -> dict[str, Any]:
+    """Everything the registry knows about a method, or about a solver that is no plan."""
+    if isinstance(method, SolverMethod):
+        return _solver_record(method)
     paper = REFERENCES.get(method.reference)
     return {
         "name": method.name,
@@ -103,19 +112,55 @@ def method_record(method: Method) -> dict[str, Any]:
     }
 
 
+SOLVES = {
+    "ode": "Solves the probability flow.",
+    "sde": "Solves the reverse SDE.",
+    "either": "Solves the reverse SDE; with eta = 0 the probability flow.",
+}
+
+
+def _solver_record(method: SolverMethod) -> dict[str, Any]:
+    """The same keys for a solver, whose evaluations are those of a fixed step, None if it varies.
+
+    Orders depend on the SDE: `sgmsolve order --strong` measures them.
+    """
+    return {
+        "name": method.name,
+        "family": method.family,
+        "summary": method.summary,
+        "predicts": "",
+        "stochastic": method.kind != "ode",
+        "evaluations": method.cost[1] if method.cost else None,
+        "orders": {},
+        "matched": None,
+        "options": dict(method.options),
+        "processes": [],
+        "aliases": list(method.aliases),
+        "reference": method.reference,
+        "equation": "",
+        "notes": SOLVES[method.kind],
+        "order_notes": "",
+    }
+
+
 def problem_record(problem: Any) -> dict[str, Any]:
     """What is known about a problem without reading its data."""
-    interval = {
-        "Process": repr(problem.process),
-        "Interval": f"t = {problem.process.t_max:g} to {problem.t_end:g}",
-        "Grid": problem.grid,
-    }
+    if hasattr(problem, "process"):
+        exact = problem.exact
+        interval = {
+            "Process": repr(problem.process),
+            "Interval": f"t = {problem.process.t_max:g} to {problem.t_end:g}",
+            "Grid": problem.grid,
+        }
+    else:  # a general SDE
+        exact = problem.exact_path is not None
+        interval = {"Interval": f"t = {problem.t_start:g} to {problem.t_end:g}"}
     return {
         "name": problem.name,
         "title": problem.title,
         "shows": problem.shows,
         "shape": list(problem.shape),
-        "exact": problem.exact,
+        "exact": exact,
         "facts": {**problem.facts, **interval},
     }
 

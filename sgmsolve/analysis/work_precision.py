@@ -8,6 +8,10 @@ Two kinds of error, never mixed in one ranking:
   ones get it as well, it costs nothing); elsewhere ``energy`` and ``sliced-w2`` of samples over
   three seeds, next to the same number between two sets of exact samples (the floor).
 
+Solvers that are no plans have no exact law: where a stochastic one is compared, all stochastic
+methods are measured by samples on Gaussian targets too. A solver that chooses its own steps is run
+once, without a budget.
+
 All runs start from exact samples (or the exact law) of x(t_max), of z(t_max) with all components in
 phase space, where every error is that of the positions: what is measured is the solver.
 """
@@ -26,11 +30,10 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.analysis.bench import SAMPLE_METRICS, SEEDS, Bench, rms
+from sgmsolve.analysis.trials import PlanTrial, Trial, budgets_of, kind_of, prepare_trial
 from sgmsolve.errors import SgmsolveError
-from sgmsolve.methods.registry import find
-from sgmsolve.methods.stability import unchecked
-from sgmsolve.plan import Plan
-from sgmsolve.sampling import build_plan
+from sgmsolve.methods.registry import Method
+from sgmsolve.solving import find_method
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,30 @@ class Choice:
         inside = ", ".join(f"{k}={v}" for k, v in self.options.items())
         return f"{self.method} ({inside})" if inside else self.method
 
+    def budgets(self, given: Sequence[int]) -> list[int | None]:
+        """Those it can spend; [None] for one run of a solver that chooses its own steps."""
+        return budgets_of(self.method, self.options, given)
+
 
 @dataclass(frozen=True)
 class Row:
     """One measurement, or one failure (``status`` "failed", ``message`` says why).
 
-    ``budget`` is the number of evaluations asked for, ``nfe`` the true number; ``seconds`` the time
-    of the run (all seeds) or of the exact analysis; ``spread`` the standard deviation over seeds;
-    ``floor`` the metric's mean between two sets of exact samples, for ``rms`` the reference's own
-    error; ``floor_spread`` the standard deviation of that number for as many seeds.
+    ``budget`` is the number of evaluations asked for, None for solvers that choose their own steps;
+    ``nfe`` the true number, the mean over samples where they differ, and then ``nfe_max`` the
+    largest; ``steps`` likewise a mean, None where a library does not count them; ``seconds`` the
+    time of the run (all seeds; with jax's compilation) or of the exact analysis; ``spread`` the
+    standard deviation over seeds; ``floor`` the metric's mean between two sets of exact samples,
+    for ``rms`` the reference's own error; ``floor_spread`` the standard deviation of that number
+    for as many seeds.
     """
 
     problem: str
     method: str
     kind: str
-    budget: int
-    nfe: int
-    steps: int
+    budget: int | None
+    nfe: float
+    steps: int | None
     metric: str
     error: float | None
     seconds: float
@@ -71,6 +81,7 @@ class Row:
     floor_spread: float | None = None
     status: str = "ok"
     message: str = ""
+    nfe_max: int | None = None
 
 
 @dataclass
@@ -81,7 +92,7 @@ class Comparison:
     """
 
     rows: list[Row] = field(default_factory=list)
-    samples: dict[str, dict[tuple[str, int], np.ndarray]] = field(default_factory=dict)
+    samples: dict[str, dict[tuple[str, int | None], np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,21 +113,22 @@ def compare(
     budgets: Sequence[int],
     *,
     seed: int = 0,
-    on_run: Callable[[str, str, int], None] | None = None,
+    on_run: Callable[[str, str, int | None], None] | None = None,
 ) -> Comparison:
     """Measure every method on every problem at every budget of network evaluations.
 
     Args:
         problems: of ``sgmsolve.problems``, or anything with the same fields.
         choices: methods with their options.
-        budgets: evaluations; the largest step count whose true evaluations fit is used.
+        budgets: evaluations; the largest step count whose true evaluations fit is used. Solvers
+            that choose their own steps are run once.
         seed: fixes starts, noise and exact samples.
         on_run: called with (problem, label, budget) before each run, for progress bars.
 
     A method that cannot run on a problem or with a budget gives a row with status "failed" and the
     sentence why; other errors than the library's own are raised.
     """
-    found = Comparison()
+    found, sampled = Comparison(), _sampled(choices)
     with _single_threaded_blas():
         for problem in problems:
             bench = Bench(problem, seed)
@@ -124,10 +136,10 @@ def compare(
             shown = min(problem.view.count, problem.starts)
             shots["", 0] = bench.exact_samples(0)[:shown]
             for choice in choices:
-                for budget in budgets:
+                for budget in choice.budgets(budgets):
                     if on_run is not None:
                         on_run(problem.name, choice.label, budget)
-                    rows, samples = _attempt(bench, choice, budget)
+                    rows, samples = _attempt(bench, choice, budget, sampled)
                     found.rows += rows
                     if samples is not None:
                         shots[choice.label, budget] = samples[:shown]
@@ -136,30 +148,40 @@ def compare(
     return found
 
 
-def _attempt(bench: Bench, choice: Choice, budget: int) -> tuple[list[Row], np.ndarray | None]:
+def _sampled(choices: Sequence[Choice]) -> bool:
+    """Whether Gaussian targets are measured by samples too: for solvers that have no exact law."""
+    return any(
+        not isinstance(find_method(c.method), Method)
+        and kind_of(c.method, c.options) == "stochastic"
+        for c in choices
+    )
+
+
+def _attempt(
+    bench: Bench, choice: Choice, budget: int | None, sampled: bool
+) -> tuple[list[Row], np.ndarray | None]:
     """Rows and samples of one method at one budget; a failure is a row too."""
     name, label = bench.problem.name, choice.label
-    kind = "stochastic" if find(choice.method).stochastic else "deterministic"
+    kind = kind_of(choice.method, choice.options)
     try:
-        options = {**choice.options, **bench.problem.grid_arguments}
-        with unchecked():  # the errors measured say more than a limit
-            plan = build_plan(bench.problem.process, choice.method, nfe=budget, **options)
-        kind = "stochastic" if plan.stochastic else "deterministic"
+        trial = prepare_trial(bench.problem, bench.model, choice.method, choice.options, budget)
+        kind = "stochastic" if trial.stochastic else "deterministic"
         with np.errstate(over="ignore", invalid="ignore"):
-            samples = _run(bench, plan)
-            measured = list(_measure(bench, plan, samples))
+            samples = _run(bench, trial, sampled)
+            measured = list(_measure(bench, trial, samples, sampled))
     except SgmsolveError as error:
         nothing = (label, kind, budget, 0, 0, "", None, 0.0)
         return [Row(name, *nothing, status="failed", message=str(error))], None
-    rows, steps = [], len({node.time for node in plan.nodes}) - 1
+    rows, counts = [], trial.counts()
     for m in measured:
-        key = (name, label, kind, budget, plan.nfe, steps, m.metric)
+        numbers: dict[str, Any] = {"seconds": m.seconds, "floor": m.floor}
+        key: dict[str, Any] = {"problem": name, "method": label, "kind": kind, "budget": budget}
         if math.isfinite(m.value):
-            rows.append(Row(*key, m.value, m.seconds, m.spread, m.floor, m.floor_spread))
+            numbers |= {"error": m.value, "spread": m.spread, "floor_spread": m.floor_spread}
         else:
             message = "the result is not finite: the method diverged on this grid."
-            bad = Row(*key, None, m.seconds, floor=m.floor, status="failed", message=message)
-            rows.append(bad)
+            numbers |= {"error": None, "status": "failed", "message": message}
+        rows.append(Row(**key, **counts, metric=m.metric, **numbers))
     return rows, samples.sets[0]
 
 
@@ -171,33 +193,33 @@ class _Run:
     seconds: float
 
 
-def _run(bench: Bench, plan: Plan) -> _Run:
-    """The samples that this plan's errors (or pictures) need on this problem."""
+def _run(bench: Bench, trial: Trial, sampled: bool) -> _Run:
+    """The samples that this trial's errors (or pictures) need on this problem."""
     problem = bench.problem
-    if not plan.stochastic:
+    if not trial.stochastic:
         count, seeds = problem.starts, 1
     elif problem.exact:
-        count, seeds = problem.view.count, 1
+        count, seeds = problem.view.count, SEEDS if sampled else 1
     else:
         count, seeds = problem.samples, SEEDS
     starts = [bench.starts(count, s) for s in range(seeds)]
     began = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sets = list(pool.map(bench.run, [plan] * seeds, starts, range(seeds)))
+    with ThreadPoolExecutor(os.cpu_count() if trial.parallel else 1) as pool:
+        sets = list(pool.map(trial.run, [bench] * seeds, starts, range(seeds)))
     return _Run(sets, time.perf_counter() - began)
 
 
-def _measure(bench: Bench, plan: Plan, run: _Run) -> Iterator[Measurement]:
-    """All metrics that fit this plan on this problem."""
+def _measure(bench: Bench, trial: Trial, run: _Run, sampled: bool) -> Iterator[Measurement]:
+    """All metrics that fit this trial on this problem."""
     problem = bench.problem
-    if problem.exact:
+    if problem.exact and isinstance(trial, PlanTrial):
         began = time.perf_counter()
-        value = bench.exact_w2(plan)
+        value = bench.exact_w2(trial.plan)
         yield Measurement("w2", value, time.perf_counter() - began)
-    if not plan.stochastic:
+    if not trial.stochastic:
         ends, accuracy = bench.reference()
         yield Measurement("rms", rms(run.sets[0], ends), run.seconds, floor=accuracy)
-    elif not problem.exact:
+    elif sampled or not problem.exact:
         for metric, distance in SAMPLE_METRICS.items():
             values = [
                 distance(x, bench.exact_samples(s)) if np.isfinite(x).all() else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -55,3 +56,21 @@ def keyed_draw(noise: KeyedNoise, indices: np.ndarray, like: Any) -> Callable[[i
     """``draw(row, column)`` for runs that the host drives: the numbers of the scan."""
     at, shape, dtype = where(noise, len(indices)), tuple(like.shape[1:]), like.dtype
     return lambda row, column: _normals(at, np.int32(row), column, shape, dtype)
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def _each(words: Any, blocks: Any, rows: Any, column: int, shape: Any, dtype: Any) -> Any:
+    root = jax.random.fold_in(jax.random.PRNGKey(words[0]), words[1])
+
+    def one(block: Any, row: Any) -> Any:
+        return normals((root, block[None], None), row, column, shape, dtype)[0]
+
+    return jax.vmap(one)(blocks, rows)
+
+
+def each(
+    seed: int, indices: Any, rows: Any, column: int, shape: tuple[int, ...], dtype: Any
+) -> Any:
+    """(n, *shape): row ``rows[i]`` of sample ``indices[i]``, the numbers of ``keyed_draw``."""
+    words = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32)
+    return _each(words, indices.astype(np.uint32), rows.astype(np.int32), column, shape, dtype)

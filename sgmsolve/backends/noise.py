@@ -29,14 +29,14 @@ the components of z. Executors ask for a draw only where its column has a nonzer
 from __future__ import annotations
 
 import abc
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sgmsolve._array import array_namespace, kind_of
-from sgmsolve.backends.philox import philox_normals
+from sgmsolve._array import kind_of
+from sgmsolve.backends._seeds import cast, check_indices, check_seed, like_array
+from sgmsolve.backends.philox import philox_normals, philox_paired
 from sgmsolve.errors import BackendError, unknown
 from sgmsolve.plan import Plan
 
@@ -131,6 +131,28 @@ class KeyedNoise(Noise):
             return jax_draw(self, indices, like)
         return self.host_draw(indices, like)
 
+    def each(self, indices: Any, rows: Any, column: int, shape: tuple[int, ...], like: Any) -> Any:
+        """(n, *shape) normals of row ``rows[i]`` for sample ``indices[i]``, beside ``like``.
+
+        Those that ``bind`` gives where all rows are the same; always keyed by sample.
+        """
+        kind, size = kind_of(like), int(np.prod(shape))
+        if self.generator == "native" and kind == "jax":
+            from sgmsolve.backends.jax_noise import each as jax_each
+
+            return jax_each(self.seed, indices, rows, column, shape, like.dtype)
+        if self.generator == "native" and kind == "torch" and size > SMALL:
+            from sgmsolve.backends.torch_noise import each as torch_each
+
+            return torch_each(self.seed, indices, rows, column, shape, like)
+        if self.generator == "philox" or size <= SMALL:
+            drawn = philox_paired(self.seed, indices, rows, column, size)
+        else:
+            drawn = np.empty((len(indices), size))
+            self._fill(drawn, indices, rows, column)
+        drawn = drawn.reshape(len(indices), *shape)
+        return cast(drawn, like)
+
     def host_draw(self, indices: np.ndarray, like: Any) -> Draw:
         """``draw`` on the host. Tiny states get a block of rows at a time: numpy's overhead."""
         shape = tuple(like.shape[1:])
@@ -170,15 +192,19 @@ class KeyedNoise(Noise):
             drawn = philox_normals(self.seed, indices, rows, column, size)
             return drawn.reshape(len(rows), len(indices), *shape)
         out = np.empty((len(rows), len(indices), size))
+        for r, row in enumerate(rows):
+            self._fill(out[r], indices, np.full(len(indices), row), column)
+        return out.reshape(len(rows), len(indices), *shape)
+
+    def _fill(self, out: np.ndarray, indices: np.ndarray, rows: np.ndarray, column: int) -> None:
+        """Normals of large samples: numpy's Philox4x64, keyed a sample."""
         bits = np.random.Philox(key=[self.seed, 0])
         generator, state = np.random.Generator(bits), bits.state
-        for r, row in enumerate(rows.tolist()):
-            for i, index in enumerate(indices.tolist()):
-                state["state"]["key"][1] = index
-                state["state"]["counter"][:] = 0, column, row & 0xFFFFFFFF, 0
-                bits.state = state
-                generator.standard_normal(out=out[r, i])
-        return out.reshape(len(rows), len(indices), *shape)
+        for i, (index, row) in enumerate(zip(indices.tolist(), rows.tolist(), strict=True)):
+            state["state"]["key"][1] = index
+            state["state"]["counter"][:] = 0, column, row & 0xFFFFFFFF, 0
+            bits.state = state
+            generator.standard_normal(out=out[i])
 
 
 class ReplayNoise(Noise):
@@ -250,46 +276,3 @@ def make_noise(noise: Any, seed: int, indices: Any, keying: str) -> Noise:
         )
         raise BackendError(msg)
     return noise
-
-
-def check_seed(seed: Any) -> int:
-    """The seed as an integer below 2^64; BackendError otherwise."""
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        value = -1
-    if not 0 <= value < 2**64:
-        msg = f"the seed is {seed!r}, expected an integer with 0 <= seed < 2**64."
-        raise BackendError(msg)
-    return value
-
-
-def check_indices(indices: Any) -> np.ndarray:
-    """Sample indices as a 1-d int64 array; BackendError otherwise."""
-    values = np.asarray(indices)
-    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-        msg = (
-            f"indices have shape {values.shape} and dtype {values.dtype}, expected (batch,) "
-            "integers."
-        )
-        raise BackendError(msg)
-    if values.size and not (0 <= values.min() and values.max() < 2**32):
-        msg = f"indices run from {values.min()} to {values.max()}, expected 0 <= index < 2**32."
-        raise BackendError(msg)
-    return values.astype(np.int64)
-
-
-def like_array(values: Any, like: Any) -> Any:
-    """``values`` in the library, dtype and device of ``like``; BackendError on another shape."""
-    if tuple(values.shape) != tuple(like.shape):
-        msg = f"noise has shape {tuple(values.shape)}, expected the state's {tuple(like.shape)}."
-        raise BackendError(msg)
-    kind = kind_of(like)
-    if kind == "numpy":
-        return np.asarray(values).astype(like.dtype, copy=False)
-    if kind == "torch":
-        import torch
-
-        tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
-        return tensor.to(dtype=like.dtype, device=like.device, non_blocking=True)
-    return array_namespace(like).asarray(values, dtype=like.dtype)

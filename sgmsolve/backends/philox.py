@@ -36,18 +36,31 @@ def philox_normals(
     Counter (j // 4, column, row, index), key the two halves of the seed; two Box-Muller pairs a
     counter: sqrt(-2 log u) (cos, sin)(2 pi v) with u, v = (word + 1/2) / 2^32, so |normal| < 6.8.
     """
+    return _normals(seed, np.asarray(indices), np.asarray(rows)[:, None], column, size)
+
+
+def philox_paired(
+    seed: int, indices: np.ndarray, rows: np.ndarray, column: int, size: int
+) -> np.ndarray:
+    """Normals (n, size) of row ``rows[i]`` for sample ``indices[i]``: those of philox_normals."""
+    return _normals(seed, np.asarray(indices), np.asarray(rows), column, size)
+
+
+def _normals(
+    seed: int, indices: np.ndarray, rows: np.ndarray, column: int, size: int
+) -> np.ndarray:
     blocks = -(-size // 4)
     counter = (
         np.arange(blocks, dtype=np.uint64),
         np.uint64(column & 0xFFFFFFFF),
-        (np.asarray(rows, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint64)[:, None, None],
-        np.asarray(indices).astype(np.uint64)[:, None],
+        (rows.astype(np.int64) & 0xFFFFFFFF).astype(np.uint64)[..., None],
+        indices.astype(np.uint64)[..., None],
     )
     words = philox4x32(counter, (seed, seed >> 32))
-    out = np.empty((len(rows), len(indices), blocks, 4))
+    out = np.empty((*np.broadcast_shapes(rows.shape, indices.shape), blocks, 4))
     for pair in range(2):
         u, v = ((w.astype(np.float64) + 0.5) * 2.0**-32 for w in words[2 * pair : 2 * pair + 2])
         radius, angle = np.sqrt(-2 * np.log(u)), 2 * np.pi * v
         out[..., 2 * pair] = radius * np.cos(angle)
         out[..., 2 * pair + 1] = radius * np.sin(angle)
-    return out.reshape(len(rows), len(indices), 4 * blocks)[..., :size]
+    return out.reshape(*out.shape[:-2], 4 * blocks)[..., :size]

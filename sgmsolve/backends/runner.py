@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sgmsolve._array import kind_of
+from sgmsolve.backends._seeds import like_array
 from sgmsolve.backends.lowering import plan_key
-from sgmsolve.backends.noise import Noise, like_array
+from sgmsolve.backends.noise import Noise
 from sgmsolve.backends.numpy_loop import NumpyOps, advance, start
 from sgmsolve.backends.prediction import Predictor
 from sgmsolve.backends.state import Solution, State, Step

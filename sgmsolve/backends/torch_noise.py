@@ -64,6 +64,25 @@ def keyed_draw(noise: KeyedNoise, indices: np.ndarray, like: Any) -> Callable[[i
     return draw
 
 
+def each(
+    seed: int,
+    indices: np.ndarray,
+    rows: np.ndarray,
+    column: int,
+    shape: tuple[int, ...],
+    like: Any,
+) -> Any:
+    """(n, *shape): row ``rows[i]`` of sample ``indices[i]``, the numbers of ``keyed_draw``."""
+    exact = torch.float64 if like.dtype == torch.float64 else torch.float32
+    generator = torch.Generator(device=like.device)
+    out = torch.empty((len(indices), *shape), dtype=exact, device=like.device)
+    words = {int(row): stream_seed(seed, int(row), column) for row in np.unique(rows)}
+    for index, row, part in zip(indices.tolist(), rows.tolist(), out.unbind(0), strict=True):
+        generator.manual_seed(_mix(words[row] ^ _mix(index)))
+        part.normal_(generator=generator)
+    return out.to(like.dtype)
+
+
 @torch.library.custom_op("sgmsolve::keyed_normals", mutates_args=())
 def _keyed(
     like: torch.Tensor,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sgmsolve.methods.registry import Method
+    from sgmsolve.solving import SolverMethod
 
 
 class CommandError(SgmsolveError, ValueError):
@@ -74,8 +75,12 @@ def problem_registry() -> Any:
     return importlib.import_module("sgmsolve.problems")
 
 
-def method_options(method: Method, given: Iterable[str]) -> dict[str, Any]:
+def method_options(method: Method | SolverMethod, given: Iterable[str]) -> dict[str, Any]:
     """Typed options of a method from ``key=value`` texts; MethodError names the nearest key."""
+    if not hasattr(method, "build"):
+        from sgmsolve.cli.solver_options import solver_options
+
+        return solver_options(method, given)
     parameters = inspect.signature(method.build).parameters
     known = method.options
     found: dict[str, Any] = {}

@@ -43,7 +43,8 @@ RESULTS, PAGE = "results.json", "report.html"
     "-m",
     type=CommaList("method names"),
     default=DEFAULT_METHODS,
-    help="Methods, comma-separated; options follow a colon: ddim:eta=1.",
+    help="Methods, comma-separated; options follow a colon: ddim:eta=1, "
+    "torchdiffeq:dopri5:rtol=1e-4:atol=1e-4.",
 )
 @click.option(
     "--nfe",
@@ -69,6 +70,8 @@ def compare(
 ) -> None:
     """Run methods on problems at several budgets; measure, print and write a report to --out.
 
+    Solvers that choose their own steps, such as gotta-go-fast:rtol=0.02, are run once.
+
     \b
     Example:
       sgmsolve compare ring digits --methods ddim,heun,dpm++2m --nfe 5,10,20,50 --out report
@@ -89,7 +92,7 @@ def compare(
     from sgmsolve.analysis.work_precision import compare as run
 
     began = time.perf_counter()
-    total = len(chosen) * len(choices) * len(nfe)
+    total = len(chosen) * sum(len(choice.budgets(nfe)) for choice in choices)
     with Progress(total) as bar:
         found = run(chosen, choices, nfe, seed=seed, on_run=bar.begin)
     words = ["sgmsolve", "compare", *[p.name for p in chosen], "--methods", ",".join(methods)]
@@ -113,14 +116,20 @@ def compare(
 
 
 def parse_choices(texts: Sequence[str]) -> list[Choice]:
-    """``name`` or ``name:key=value:key=value`` to Choice; MethodError for what does not exist."""
-    from sgmsolve.analysis.work_precision import Choice
-    from sgmsolve.methods.registry import find
+    """``name`` or ``name:key=value:key=value`` to Choice; MethodError for what does not exist.
 
+    The colon of ``torchsde:srk`` belongs to the name.
+    """
+    from sgmsolve.analysis.work_precision import Choice
+    from sgmsolve.solving import find_method, solver_methods
+
+    libraries = {name.partition(":")[0] for name in solver_methods() if ":" in name}
     found = []
     for text in texts:
         name, *options = text.split(":")
-        method = find(name)
+        if name in libraries and options:
+            name = f"{name}:{options.pop(0)}"
+        method = find_method(name)
         found.append(Choice(method.name, method_options(method, options)))
     return list({choice.label: choice for choice in found}.values())
 
@@ -138,17 +147,15 @@ def check_report_tools() -> None:
 
 def check_any_plan(problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequence[int]) -> None:
     """Raise the first reason if no method can be run at all; one that can is enough to begin."""
-    from sgmsolve.methods.stability import unchecked
-    from sgmsolve.sampling import build_plan
+    from sgmsolve.analysis.trials import prepare_trial
 
     reasons = []
     for problem in problems:
+        model = problem.target.model(problem.process)
         for choice in choices:
-            for budget in reversed(nfe):
-                arguments = {**choice.options, **problem.grid_arguments}
+            for budget in reversed(choice.budgets(nfe)):
                 try:
-                    with unchecked():  # see say_unstable
-                        build_plan(problem.process, choice.method, nfe=budget, **arguments)
+                    prepare_trial(problem, model, choice.method, choice.options, budget)
                 except SgmsolveError as error:
                     reasons.append(f"{choice.label} cannot run on {problem.name}: {error}")
                 else:
@@ -159,11 +166,13 @@ def check_any_plan(problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequ
 def say_unstable(
     problems: Sequence[Any], choices: Sequence[Choice], nfe: Sequence[int]
 ) -> list[str]:
-    """One line for each method whose smallest budget makes steps that amplify near a prior."""
+    """One line for each plan whose smallest budget makes steps that amplify near a prior."""
+    from sgmsolve.methods.registry import Method
     from sgmsolve.sampling import build_plan
+    from sgmsolve.solving import find_method
 
     lines = []
-    for choice in choices:
+    for choice in (c for c in choices if isinstance(find_method(c.method), Method)):
         said: list[str] = []
         for problem in (p for p in problems if p.process.m > 1 and not said):
             arguments = {**choice.options, **problem.grid_arguments}
@@ -209,13 +218,14 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def begin(self, problem: str, label: str, budget: int) -> None:
+    def begin(self, problem: str, label: str, budget: int | None) -> None:
         """A run begins."""
         if self.bar.disable:
             if problem != self.problem:
                 click.echo(f"running {problem} ...", err=True)
         else:
-            self.bar.set_description(f"{problem}: {label}, {budget}")
+            what = "own steps" if budget is None else budget
+            self.bar.set_description(f"{problem}: {label}, {what}")
             self.bar.update()
         self.problem = problem
 
@@ -232,7 +242,7 @@ def print_tables(record: Mapping[str, Any], out: Path) -> None:
         rows = [r for r in record["rows"] if r["problem"] == problem["name"]]
         screen.print(f"\n[bold]{escape(problem['title'])}[/bold]")
         for found in metric_tables(rows):
-            names = [f"{b} NFE" for b in found["budgets"]]
+            names = [f"{c} NFE" if c.isdigit() else c for c in found["columns"]]
             table = new_table("", [found["title"], *names], right=names)
             for line in found["lines"]:
                 cells = [
@@ -243,7 +253,8 @@ def print_tables(record: Mapping[str, Any], out: Path) -> None:
             if found["floor_text"]:
                 screen.print(f"  [dim]{found['floor_text']}[/dim]")
         for row in failures(rows):
-            what = f"{row['method']} with {row['budgets']} NFE was not measured: {row['message']}"
+            budgets = f" with {row['budgets']} NFE" if row["budgets"] else ""
+            what = f"{row['method']}{budgets} was not measured: {row['message']}"
             screen.print(f"  [yellow]{escape(what)}[/yellow]")
     screen.print("\nLower is better; bold is the best of its column, or cannot be told from exact.")
     screen.print("Different tables measure different things and cannot be compared.")

@@ -16,14 +16,14 @@ from sgmsolve.cli.common import (
     option_option,
     print_json,
 )
+from sgmsolve.cli.strong import STYLES, measure_strong_orders, plans_among, strong_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sgmsolve.analysis.order import OrderRow
     from sgmsolve.analysis.order_scheme import SchemeOrder
-
-STYLES = {"ok": "green", "superconvergent": "cyan", "preasymptotic": "yellow", "wrong": "bold red"}
+    from sgmsolve.analysis.strong import StrongRow
 
 
 @click.command(short_help="Measure orders of convergence.")
@@ -42,6 +42,12 @@ STYLES = {"ok": "green", "superconvergent": "cyan", "preasymptotic": "yellow", "
     "--mixture-weak", is_flag=True, help="Also weak orders on the mixture, by sampling (minutes)."
 )
 @click.option(
+    "--strong",
+    is_flag=True,
+    help="Strong orders too, on one Brownian path for all step sizes; METHODs may also be adaptive "
+    "steppers and torchsde:NAME or diffrax:NAME. A selection if none is named (minutes).",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(1, 256),
     default=min(2, os.cpu_count() or 1),
@@ -57,6 +63,7 @@ def order(
     schemes: tuple[str, ...],
     options: tuple[str, ...],
     mixture_weak: bool,
+    strong: bool,
     jobs: int,
     as_json: bool,
 ) -> None:
@@ -69,27 +76,40 @@ def order(
     Example:
       sgmsolve order heun dpm++2m --json
       sgmsolve order --scheme "O s B/2 A s@end B/2"
+      sgmsolve order --strong euler-maruyama torchsde:srk
     """
     if schemes:
-        if methods or everything or mixture_weak:
-            msg = "--scheme is measured by itself; leave out method names, --all, --mixture-weak."
+        if methods or everything or mixture_weak or strong:
+            msg = (
+                "--scheme is measured by itself; leave out method names, --all, --mixture-weak and "
+                "--strong."
+            )
             raise CommandError(msg)
         _measure_schemes(schemes, options, as_json)
         return
     if options:
         msg = f"-o {options[0]} was given, but options are for --scheme; leave it out."
         raise CommandError(msg)
-    _measure_methods(ctx, methods, everything, mixture_weak, jobs, as_json)
+    passed = True
+    found: list[OrderRow | StrongRow] = []
+    if strong:
+        names = strong_names(methods, everything)
+        passed, strong_rows = measure_strong_orders(names, as_json)
+        found += strong_rows
+        methods, everything = plans_among(names if methods else ()), False
+    if not strong or methods:
+        agreed, rows = _measure_methods(methods, everything, mixture_weak, jobs, as_json)
+        passed, found = passed and agreed, [*found, *rows]
+    if as_json:
+        print_json([row.to_dict() for row in found])
+    if not passed:
+        ctx.exit(1)
 
 
 def _measure_methods(
-    ctx: click.Context,
-    methods: tuple[str, ...],
-    everything: bool,
-    mixture_weak: bool,
-    jobs: int,
-    as_json: bool,
-) -> None:
+    methods: tuple[str, ...], everything: bool, mixture_weak: bool, jobs: int, as_json: bool
+) -> tuple[bool, Sequence[OrderRow]]:
+    """Deterministic and weak orders: whether all agree with the claims, and the rows."""
     from sgmsolve.analysis.order_suite import measure_all, verdict
     from sgmsolve.methods.registry import find
 
@@ -102,17 +122,14 @@ def _measure_methods(
     names = list(dict.fromkeys(find(name).name for name in methods)) or None
     rows = measure_all(names, mixture_weak=mixture_weak, jobs=jobs)
     result = verdict(rows)
-    if as_json:
-        print_json([row.to_dict() for row in rows])
-    else:
+    if not as_json:
         _print(rows)
         screen = console()
         for reason in result.reasons:
             screen.print(f"FAILED: {reason}", style="red", markup=False)
         if result.passed:
             screen.print(f"All {len(rows)} measurements agree with the claims.", style="green")
-    if not result.passed:
-        ctx.exit(1)
+    return result.passed, rows
 
 
 def _print(rows: Sequence[OrderRow]) -> None:
@@ -129,7 +146,8 @@ def _print(rows: Sequence[OrderRow]) -> None:
             where = [row.problem, row.interval, row.start, row.weights]
             slopes = " ".join(f"{s:.2f}" for s in row.slopes[-3:])
             status = Text(row.status, style=STYLES.get(row.status, ""))
-            table.add_row(*where, claim, f"{row.measured:.2f}", status, slopes)
+            measured = f"{row.measured:.2f}±{row.spread:.2f}"
+            table.add_row(*where, claim, measured, status, slopes)
         screen.print(table)
 
 

@@ -57,9 +57,9 @@ def plan(
       sgmsolve plan heun --steps 5 --process EDM --grid karras
     """
     from sgmsolve import process as processes
-    from sgmsolve.methods.registry import find
     from sgmsolve.plan.table import to_rows
     from sgmsolve.sampling import build_plan
+    from sgmsolve.solving import SolverMethod, find_method
 
     if steps is not None and nfe is not None:
         msg = "--steps and --nfe were both given; give one of them."
@@ -68,7 +68,11 @@ def plan(
     if process_name.lower() not in names:
         raise ProcessError(unknown("process", process_name, PROCESSES))
     process = getattr(processes, names[process_name.lower()])()
-    typed = method_options(find(method), options)
+    record = find_method(method)
+    if isinstance(record, SolverMethod):
+        msg = f"{method} chooses its steps as it goes and has no table; sgmsolve sample runs it."
+        raise CommandError(msg)
+    typed = method_options(record, options)
     if out is not None:
         out = named(out, ".npz")
         check_new_file(out, "name another file to keep both plans.")

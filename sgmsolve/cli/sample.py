@@ -25,6 +25,7 @@ from sgmsolve.cli.common import (
     stability_lines,
 )
 from sgmsolve.cli.shards import Shards
+from sgmsolve.errors import SgmsolveError
 
 
 @click.command(short_help="Draw samples of a problem into a file.")
@@ -34,7 +35,11 @@ from sgmsolve.cli.shards import Shards
     "-m",
     help="Name of the method.  [default: dpm++2m; strang2-lagged-ode in phase space]",
 )
-@click.option("--steps", type=click.IntRange(1, 100_000), help="Number of steps (default 20).")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 100_000),
+    help="Number of steps (default 20; adaptive solvers choose their own).",
+)
 @click.option(
     "--nfe", type=click.IntRange(1, 100_000), help="Network evaluations to buy steps with."
 )
@@ -74,19 +79,20 @@ def sample(
 ) -> None:
     """Draw samples of PROBLEM, starting from the prior, into an .npz file (array `x`).
 
-    What a sample is depends on the seed and its number only. A run that was stopped, by kill -9
-    too, goes on with --resume and ends with the same bytes.
+    What a sample is depends on the seed and its number only; with torchsde and diffrax, whose noise
+    is drawn for a whole shard, on --n and --batch too. A run that was stopped, by kill -9 too, goes
+    on with --resume and ends with the same bytes.
 
     \b
     Example:
       sgmsolve sample digits --method dpm++2m --steps 20 --n 64 --out digits.npz --png 8x8
     """
     from sgmsolve import __version__
-    from sgmsolve.methods.registry import find
-    from sgmsolve.sampling import build_plan, default_method
+    from sgmsolve.sampling import default_method
+    from sgmsolve.solving import find_method
 
     found = problem_registry().find(problem)
-    record = find(method or default_method(found.process))
+    record = find_method(method or default_method(found.process))
     typed = method_options(record, options)
     grid = parse_grid(png)
     if grid is not None:
@@ -94,19 +100,15 @@ def sample(
     if steps is not None and nfe is not None:
         msg = "--steps and --nfe were both given; give one of them."
         raise CommandError(msg)
-    steps = 20 if steps is None and nfe is None else steps
     out = named(out, ".npz")
     picture = out.with_suffix(".png") if grid else None
-    arguments = {**found.grid_arguments, **typed}
-    with stability_lines(record.name):
-        plan = build_plan(found.process, record.name, steps=steps, nfe=nfe, **arguments)
-    _ = found.target  # its data may need a package: said before anything is written
+    maker = make_maker(found, record, typed, steps, nfe)
     settings = {
         "sgmsolve": __version__,
         "problem": found.name,
         "method": record.name,
         "options": {k: str(v) for k, v in typed.items()},
-        "nfe": plan.nfe,
+        **maker.settings,
         "n": n,
         "batch": batch,
         "seed": seed,
@@ -115,39 +117,120 @@ def sample(
     if picture is not None and not resume:
         check_new_file(picture, "name another file or remove it.")
     shards = Shards(out, settings, resume=resume)
-    made = run(shards, plan, found, seed)
+    made = run(shards, maker, found, seed)
     if picture is not None and grid is not None and not picture.exists():
         write_picture(out, picture, found, grid)
-    summary = {**settings, "out": str(out), "png": str(picture) if picture else None, "made": made}
+    summary = {**settings, **maker.spent()}
+    summary |= {"out": str(out), "png": str(picture) if picture else None, "made": made}
     if as_json:
         print_json(summary)
         return
     click.echo(
-        f"{n} samples of {found.name} by {record.name}, {plan.nfe} evaluations each: "
-        f"{click.format_filename(out)}"
+        f"{n} samples of {found.name} by {record.name}{maker.words()}: {click.format_filename(out)}"
     )
     if picture is not None:
         click.echo(f"picture: {click.format_filename(picture)}")
 
 
-def run(shards: Shards, plan: Any, problem: Any, seed: int) -> int:
+def run(shards: Shards, maker: PlanMaker | JobMaker, problem: Any, seed: int) -> int:
     """Make the missing shards and the file; the number of samples made now."""
     from tqdm import tqdm
 
-    from sgmsolve.backends import solve
     from sgmsolve.sampling import start
 
-    model = problem.target.model(problem.process)
     made, process, shown = 0, problem.process, {"disable": None, "leave": False}
     bar = tqdm(shards.missing(), total=shards.count, unit="shard", file=sys.stderr, **shown)
     for i in bar:
         indices = np.array(shards.indices(i))
         like = np.empty((len(indices), *problem.shape))
-        z = start(process, plan.t_start, like, seed=seed, indices=indices)
-        shards.add(i, solve(plan, model, z, seed=seed, indices=indices).x)
+        z = start(process, maker.t_start, like, seed=seed, indices=indices, noise=maker.generator)
+        try:
+            x = maker.make(z, seed, indices)
+        except SgmsolveError:
+            shards.forget()
+            raise
+        shards.add(i, x)
         made += len(indices)
     shards.join()
     return made
+
+
+def make_maker(
+    problem: Any, record: Any, options: dict[str, Any], steps: int | None, nfe: int | None
+) -> PlanMaker | JobMaker:
+    """What makes a shard from its start, once everything about the method is checked."""
+    from sgmsolve.sampling import build_plan
+    from sgmsolve.solving import SolverMethod, prepare
+
+    process, grid = problem.process, problem.grid_arguments
+    if isinstance(record, SolverMethod):
+        if nfe is None and steps is None and record.spends(options):
+            steps = 20
+        # The model's data may need a package: said before anything is written.
+        model = problem.target.model(process)
+        job = prepare(process, model, record, steps=steps, nfe=nfe, options=options, **grid)
+        return JobMaker(job)
+    steps = 20 if steps is None and nfe is None else steps
+    with stability_lines(record.name):
+        plan = build_plan(process, record.name, steps=steps, nfe=nfe, **{**grid, **options})
+    return PlanMaker(plan, problem.target.model(process))
+
+
+class PlanMaker:
+    """Samples by a plan."""
+
+    generator = "native"
+
+    def __init__(self, plan: Any, model: Any) -> None:
+        self.plan, self.model, self.t_start = plan, model, plan.t_start
+        self.settings = {"nfe": plan.nfe}
+
+    def make(self, z: Any, seed: int, indices: np.ndarray) -> np.ndarray:
+        """Samples from their start."""
+        from sgmsolve.backends import solve
+
+        return np.asarray(solve(self.plan, self.model, z, seed=seed, indices=indices).x)
+
+    def spent(self) -> dict[str, Any]:
+        """What is known after the run only."""
+        return {}
+
+    def words(self) -> str:
+        """Evaluations in words."""
+        return f", {self.plan.nfe} evaluations each"
+
+
+class JobMaker:
+    """Samples by a solver that is no plan; counts evaluations as they are made."""
+
+    def __init__(self, job: Any) -> None:
+        self.job, self.t_start, self.generator = job, job.t_start, job.generator
+        self.settings = {"steps": job.steps}
+        self.evaluations, self.samples, self.most = 0.0, 0, 0
+
+    def make(self, z: Any, seed: int, indices: np.ndarray) -> np.ndarray:
+        """Samples from their start."""
+        from sgmsolve.solving import spent
+
+        made, solution = self.job.run_on_host(z, seed=seed, indices=indices)
+        mean, most = spent(solution)
+        self.evaluations += mean * len(indices)
+        self.samples, self.most = self.samples + len(indices), max(self.most, most)
+        return np.asarray(made[0])
+
+    def spent(self) -> dict[str, Any]:
+        """Mean and largest number of evaluations of samples made now; None if there are none."""
+        mean = self.evaluations / self.samples if self.samples else None
+        return {"nfe": mean, "nfe_max": self.most if self.samples else None}
+
+    def words(self) -> str:
+        """Evaluations in words."""
+        mean = self.spent()["nfe"]
+        if mean is None:
+            return ""
+        if mean == self.most:
+            return f", {self.most} evaluations each"
+        return f", {mean:.1f} evaluations each on average and at most {self.most}"
 
 
 def parse_grid(text: str | None) -> tuple[int, int] | None:

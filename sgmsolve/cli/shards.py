@@ -113,6 +113,11 @@ class Shards:
         np.save(buffer, np.ascontiguousarray(x, dtype=np.float64), allow_pickle=False)
         self._write(self._part(i), buffer.getvalue())
 
+    def forget(self) -> None:
+        """Remove the folder if it holds no shard: nothing is left of a run that was refused."""
+        if [p.name for p in self.folder.iterdir()] == ["settings.json"]:
+            shutil.rmtree(self.folder)
+
     def join(self) -> None:
         """Make the file of all shards, without holding more than one in memory."""
         if self.finished:

@@ -59,7 +59,10 @@ def check_state(z: Any, m: int, t: Any, what: str) -> State:
 
 
 def check_like(made: Any, z: State, what: str, extra: int = 0) -> State:
-    """``made`` as m arrays shaped like the state (with ``extra`` more axes); ModelError."""
+    """``made`` as m arrays shaped like the state (with ``extra`` more axes), in its dtype.
+
+    Raises: ModelError for anything that does not fit.
+    """
     parts = tuple(made) if isinstance(made, (tuple, list)) else (made,)
     if len(parts) != len(z):
         msg = (
@@ -83,7 +86,11 @@ def check_like(made: Any, z: State, what: str, extra: int = 0) -> State:
                 f"reshape it inside the function."
             )
             raise ModelError(msg)
-    return parts
+    # Times may be float64 beside a float32 state, and torch promotes what they touch.
+    return tuple(
+        part if part.dtype == x.dtype else array_namespace(x).astype(part, x.dtype)
+        for part, x in zip(parts, z, strict=True)
+    )
 
 
 def check_calculus(calculus: Any) -> str:

@@ -43,12 +43,16 @@ class GeneralSDE:
     commutes: whether general noise commutes (sum_j g_jk d_j g_il is symmetric in k and l), which
         methods of Milstein's kind need. Additive and diagonal noise always do.
 
-    States are tuples of m arrays (batch, *shape). Raises: ProcessError for an unknown calculus or
-    noise, or something that is no function; on call, ModelError for arrays that do not fit,
-    GridError outside the times.
+    States are tuples of m arrays (batch, *shape). Where every sample has a time of its own
+    (adaptive solvers), t is an array with the axes to broadcast against them, and (batch,) for an
+    additive diffusion, which then returns (batch, m, k) or the same (m, k) for all.
+
+    Raises: ProcessError for an unknown calculus or noise, or something that is no function; on
+    call, ModelError for arrays that do not fit, GridError outside the times.
     """
 
     direction = 1
+    broadcasts_time = True
 
     def __init__(
         self,
@@ -144,14 +148,14 @@ class GeneralSDE:
             return tuple(0.5 * g * d for g, d in zip(self.diffusion(z, t), given, strict=True))
         g = self.diffusion(z, t)
         if self.noise == "diagonal":
-            return tuple(0.5 * c for c in _jvp(lambda *y: self.diffusion(y, t), z, g))
+            return tuple(0.5 * c for c in along(lambda *y: self.diffusion(y, t), z, g))
         total: Any = None
         for k in range(g[0].shape[-1]):
 
             def column(*y: Any, k: int = k) -> State:
                 return tuple(a[..., k] for a in self.diffusion(y, t))
 
-            moved = _jvp(column, z, tuple(a[..., k] for a in g))
+            moved = along(column, z, tuple(a[..., k] for a in g))
             total = moved if total is None else [a + b for a, b in zip(total, moved, strict=True)]
         return tuple(0.5 * c for c in total)
 
@@ -185,7 +189,7 @@ def contract(g: Any, dw: Any) -> Any:
     return xp.sum(g * xp.reshape(dw, (*dw.shape[:-1], *middle, dw.shape[-1])), axis=-1)
 
 
-def _jvp(function: Callable[..., State], z: State, tangent: State) -> State:
+def along(function: Callable[..., State], z: State, tangent: State) -> State:
     """Derivative of ``function`` at z along ``tangent``."""
     kind = kind_of(z[0])
     if kind == "torch":
@@ -200,7 +204,7 @@ def _jvp(function: Callable[..., State], z: State, tangent: State) -> State:
 
         return tuple(jax.jvp(function, z, tangent)[1])
     msg = (
-        "numpy cannot differentiate the diffusion, which the other calculus needs; pass "
-        "derivative=..., or use arrays of torch or jax."
+        "numpy cannot differentiate the diffusion, which Milstein's method and the other calculus "
+        "need; pass derivative=..., or use arrays of torch or jax."
     )
     raise BackendError(msg)

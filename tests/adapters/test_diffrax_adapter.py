@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from typing import Any
 
+import adapter_cases as cases
 import numpy as np
 import pytest
+from adapter_cases import BOTH, FIELD, PSLD, SHAPE, VP, close, model
 
 import sgmsolve
 from sgmsolve.adapters import known_methods, solve_with, to_diffrax
@@ -18,24 +20,9 @@ diffrax = pytest.importorskip("diffrax")
 eqx = pytest.importorskip("equinox")
 jnp = jax.numpy
 
-VP, PSLD = sgmsolve.VP(), sgmsolve.PSLD()
-SHAPE = (3, 8, 8)
-FIELD = sgmsolve.GaussianField(SHAPE, lambda k, l: 1.0 / (1.0 + k**2 + l**2), mean=0.3)
-KIND = {"VP": "noise", "PSLD": "noise:lower"}
-BOTH = pytest.mark.parametrize("process", [VP, PSLD], ids=["vp", "psld"])
-
 
 def state(m: int, batch: int = 2, shape: tuple[int, ...] = SHAPE) -> tuple[Any, ...]:
-    drawn = np.random.default_rng(1).standard_normal((m, batch, *shape))
-    return tuple(jnp.asarray(x) for x in drawn)
-
-
-def model(process: Any) -> Any:
-    return FIELD.model(process, KIND[type(process).__name__])
-
-
-def close(a: Any, b: Any, tolerance: float) -> bool:
-    return all(float(abs(x - y).max()) < tolerance for x, y in zip(a, b, strict=True))
+    return cases.state(jnp.asarray, m, batch, shape)
 
 
 class Counted:
@@ -163,21 +150,10 @@ def test_diffrax_gives_the_numbers_of_a_call_by_hand() -> None:
 @BOTH
 def test_sra1_reaches_the_moments_of_a_gaussian(process: Any) -> None:
     """20 000 samples: bands of 4.5 standard errors, which a factor of 1.05 in g would leave."""
-    n, target = 20_000, sgmsolve.Gaussian([0.5], 0.25)
-    t, end = 0.8, 0.2
-    u, cov = process.loading(t), process.covariance(t)
-    low = np.linalg.cholesky(0.25 * np.outer(u, u) + cov)
-    draw = low @ np.random.default_rng(0).standard_normal((process.m, n)) + 0.5 * u[:, None]
-    z = tuple(jnp.asarray(a)[:, None] for a in draw)
-    kind = KIND[type(process).__name__]
-    reverse = ReverseSDE(process, target.model(process, kind), 1.5)
-    got = solve_with("diffrax:sra1", reverse, z, t, end, steps=160, seed=2).z
-    u, cov = process.loading(end), process.covariance(end)
-    right = 0.25 * np.outer(u, u) + cov
-    for i, a in enumerate(got):
-        spread = math.sqrt(right[i, i] / n)
-        assert abs(float(a.mean()) - 0.5 * u[i]) < 4.5 * spread
-        assert abs(float(a.var()) / right[i, i] - 1) < 4.5 * math.sqrt(2 / n)
+    z = tuple(jnp.asarray(a) for a in cases.start(process, 0.8, 20_000))
+    reverse = ReverseSDE(process, model(process, sgmsolve.Gaussian([0.5], 0.25)), 1.5)
+    got = solve_with("diffrax:sra1", reverse, z, 0.8, 0.2, steps=160, seed=2).z
+    cases.has_moments(got, process, 0.2)
 
 
 ALL = [m.split(":")[1] for m in known_methods() if m.startswith("diffrax")]
@@ -203,14 +179,20 @@ def test_geometric_brownian_motion_pathwise(name: str, noise: str) -> None:
     assert float(error) < (0.05 if name == "euler" else 1e-2)
 
 
+@functools.cache
+def fine_run() -> tuple[Any, ...]:
+    """SDE, start, path and a run of 256 steps."""
+    z, reverse = state(2), ReverseSDE(PSLD, model(PSLD))
+    tree = to_diffrax(reverse, SHAPE).brownian(z, -0.8, -0.4, jax.random.key(0), 2.0**-10)
+    fine = solve_with("diffrax:sra1", reverse, z, 0.8, 0.4, steps=256, brownian=tree)
+    return reverse, z, tree, fine
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sra1", "shark", "sea", "spark", "itomilstein", "heun", "slowrk"])
 def test_every_sde_solver_runs_a_reverse_sde_on_one_path(name: str) -> None:
     """One Brownian path: solvers agree with a fine run of SRA1 on images."""
-    z = state(2)
-    reverse = ReverseSDE(PSLD, model(PSLD))
-    tree = to_diffrax(reverse, SHAPE).brownian(z, -0.8, -0.4, jax.random.key(0), 2.0**-10)
-    fine = solve_with("diffrax:sra1", reverse, z, 0.8, 0.4, steps=256, brownian=tree)
+    reverse, z, tree, fine = fine_run()
     got = solve_with(f"diffrax:{name}", reverse, z, 0.8, 0.4, steps=128, brownian=tree)
     first_order = name in ("itomilstein", "sea", "heun")
     assert close(got.z, fine.z, 0.08 if first_order else 0.01)
@@ -264,6 +246,28 @@ def test_solve_with_inside_jit_counts_nothing() -> None:
     assert close((jax.jit(run)(x),), right.z, 1e-12)
 
 
+@pytest.mark.slow
+def test_a_float32_run_stays_float32_and_its_second_call_compiles_nothing() -> None:
+    """diffrax promotes states to the dtype of its times; 0.3 is no float32."""
+    process = sgmsolve.VP(t_max=0.3)
+    z, traced = tuple(x.astype("float32") for x in state(1)), []
+    inner = model(process)
+
+    def net(x: Any, t: Any) -> Any:
+        traced.append(t)
+        return inner((x,), t)[0]
+
+    flow = ProbabilityFlow(process, sgmsolve.as_model(net, process, predicts="noise"))
+    for steps in ({"steps": 3}, {"grid": [process.t_max, 0.2, 0.1]}, {"dt": 0.05}):
+        got = solve_with("diffrax:euler", flow, z, process.t_max, 0.1, **steps)
+        assert got.x.dtype == jnp.float32
+        before = len(traced)
+        again = solve_with("diffrax:euler", flow, z, process.t_max, 0.1, **steps)
+        assert len(traced) == before
+        assert again.nfe == got.nfe
+        assert close(again.z, got.z, 1e-9)
+
+
 def test_a_run_that_gives_up_says_so() -> None:
     flow = ProbabilityFlow(VP, model(VP))
     got = solve_with("diffrax:tsit5", flow, state(1), 1.0, 0.05, rtol=1e-9, atol=1e-9, max_steps=5)
@@ -288,8 +292,9 @@ def test_what_cannot_be_solved_is_said_in_a_sentence() -> None:
     with pytest.raises(MethodError, match="needs additive noise, but this SDE's is diagonal"):
         solve_with("diffrax:sra1", gbm, z, 0.0, 1.0, steps=3)
     loose = GeneralSDE(lambda z, t: z, lambda z, t: z[0][..., None], noise="general")
-    with pytest.raises(MethodError, match="noise that commutes"):
-        solve_with("diffrax:itomilstein", loose, z, 0.0, 1.0, steps=3)
+    for name in ("itomilstein", "stratonovichmilstein"):
+        with pytest.raises(MethodError, match=f"diffrax:{name} needs noise that commutes"):
+            solve_with(f"diffrax:{name}", loose, z, 0.0, 1.0, steps=3)
     with pytest.raises(BackendError, match="made of numpy, but diffrax runs jax"):
         solve_with("diffrax:tsit5", flow, np.asarray(z[0]), 1.0, 0.1, steps=3)
 

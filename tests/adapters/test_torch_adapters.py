@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import adapter_cases as cases
 import numpy as np
 import pytest
+from adapter_cases import BOTH, FIELD, SHAPE, VP, close, model
 
 import sgmsolve
 from sgmsolve.adapters import solve_with, to_torchdiffeq, to_torchsde
+from sgmsolve.adapters.fused import fused_drift
 from sgmsolve.errors import BackendError, GridError, MethodError, ModelError, Status
 from sgmsolve.reverse import ForwardSDE, GeneralSDE, ProbabilityFlow, ReverseSDE
 
@@ -17,24 +20,9 @@ torch = pytest.importorskip("torch")
 torchsde = pytest.importorskip("torchsde")
 torchdiffeq = pytest.importorskip("torchdiffeq")
 
-VP, PSLD = sgmsolve.VP(), sgmsolve.PSLD()
-SHAPE = (3, 8, 8)
-FIELD = sgmsolve.GaussianField(SHAPE, lambda k, l: 1.0 / (1.0 + k**2 + l**2), mean=0.3)
-KIND = {"VP": "noise", "PSLD": "noise:lower"}
-BOTH = pytest.mark.parametrize("process", [VP, PSLD], ids=["vp", "psld"])
-
 
 def state(m: int, batch: int = 2, shape: tuple[int, ...] = SHAPE) -> tuple[Any, ...]:
-    drawn = np.random.default_rng(1).standard_normal((m, batch, *shape))
-    return tuple(torch.tensor(x) for x in drawn)
-
-
-def model(process: Any) -> Any:
-    return FIELD.model(process, KIND[type(process).__name__])
-
-
-def close(a: Any, b: Any, tolerance: float) -> bool:
-    return all(float((x - y).abs().max()) < tolerance for x, y in zip(a, b, strict=True))
+    return cases.state(torch.tensor, m, batch, shape)
 
 
 @pytest.mark.filterwarnings("ignore::sgmsolve.errors.StabilityWarning")
@@ -140,24 +128,13 @@ def test_torchdiffeq_gives_the_numbers_of_a_call_by_hand() -> None:
     assert close((got.x.reshape(2, -1),), (right,), 1e-12)
 
 
-@pytest.mark.parametrize("process", [VP, PSLD], ids=["vp", "psld"])
+@BOTH
 def test_srk_reaches_the_moments_of_a_gaussian(process: Any) -> None:
     """20 000 samples: bands of 4.5 standard errors, which a factor of 1.05 in g would leave."""
-    n, target = 20_000, sgmsolve.Gaussian([0.5], 0.25)
-    t, end = 0.8, 0.2
-    u, cov = process.loading(t), process.covariance(t)
-    low = np.linalg.cholesky(0.25 * np.outer(u, u) + cov)
-    draw = low @ np.random.default_rng(0).standard_normal((process.m, n)) + 0.5 * u[:, None]
-    z = tuple(torch.tensor(a)[:, None] for a in draw)
-    kind = KIND[type(process).__name__]
-    reverse = ReverseSDE(process, target.model(process, kind), 1.5)
-    got = solve_with("torchsde:srk", reverse, z, t, end, steps=160, seed=2).z
-    u, cov = process.loading(end), process.covariance(end)
-    right = 0.25 * np.outer(u, u) + cov
-    for i, a in enumerate(got):
-        spread = math.sqrt(right[i, i] / n)
-        assert abs(float(a.mean()) - 0.5 * u[i]) < 4.5 * spread
-        assert abs(float(a.var()) / right[i, i] - 1) < 4.5 * math.sqrt(2 / n)
+    z = tuple(torch.tensor(a) for a in cases.start(process, 0.8, 20_000))
+    reverse = ReverseSDE(process, model(process, sgmsolve.Gaussian([0.5], 0.25)), 1.5)
+    got = solve_with("torchsde:srk", reverse, z, 0.8, 0.2, steps=160, seed=2).z
+    cases.has_moments(got, process, 0.2)
 
 
 @pytest.mark.parametrize("name", ["milstein", "srk", "heun", "midpoint", "euler_heun"])
@@ -173,6 +150,27 @@ def test_geometric_brownian_motion_pathwise(name: str) -> None:
         got = solve_with(f"torchsde:{name}", sde, x, 0.0, 1.0, dt=1 / 256, bm=bm).x
     right = torch.exp((0.4 - 0.32) + 0.8 * bm(0.0, 1.0))
     assert float(((got - right).abs() / right).mean()) < 5e-3
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7, lambda t: 1.0 + t], ids=["0", "0.7", "of-t"])
+@BOTH
+def test_the_drift_multiplied_out_is_the_drift(process: Any, eta: Any) -> None:
+    """Converted and score models, a float32 network in a float64 state, tensor times."""
+    z = state(process.m)
+    score = FIELD.model(process, "score")
+    half = sgmsolve.as_model(lambda *a: tuple(x.float() for x in a[:-1]), process, predicts="score")
+    for net in (model(process), score, half):
+        reverse = ReverseSDE(process, net, eta)
+        drift = fused_drift(reverse)
+        assert close(drift(z, 0.3), reverse.drift(z, 0.3), 1e-11)
+        assert drift(z, 0.3)[0].dtype == torch.float64
+        t = torch.tensor(0.3, dtype=torch.float64)
+        assert close(drift(z, t), reverse.drift(z, 0.3), 1e-11)
+    with pytest.raises(GridError, match="outside"):
+        drift(z, 1.5)
+    short = sgmsolve.as_model(lambda *a: (a[0][:, :1],) * process.m, process, predicts="score")
+    with pytest.raises(ModelError, match="returned shape"):
+        fused_drift(ReverseSDE(process, short, eta))(z, 0.3)
 
 
 def test_the_forward_sde_ends_in_the_prior() -> None:
@@ -253,6 +251,10 @@ def test_what_cannot_be_solved_is_said_in_a_sentence(monkeypatch: pytest.MonkeyP
     gbm = GeneralSDE(lambda z, t: z, lambda z, t: z)
     with pytest.raises(MethodError, match="adaptive Euler does not converge for diagonal noise"):
         solve_with("torchsde:euler", gbm, z, 0.0, 1.0, dt=0.1, adaptive=True)
+    loose = GeneralSDE(lambda z, t: z, lambda z, t: z[0][..., None], noise="general")
+    for name in ("milstein", "srk"):
+        with pytest.raises(MethodError, match=f"torchsde:{name} cannot do general noise"):
+            solve_with(f"torchsde:{name}", loose, z, 0.0, 1.0, dt=0.1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"needs torchsde, which is not installed; pip install"):
         to_torchsde(reverse, SHAPE)

@@ -6,7 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-from sgmsolve.problems import NAMES, Problem, UnknownProblemError, all_problems, find
+from sgmsolve.problems import (
+    NAMES,
+    SDE_NAMES,
+    Problem,
+    UnknownProblemError,
+    all_problems,
+    find,
+)
 
 import sgmsolve
 from sgmsolve.errors import SgmsolveError
@@ -14,7 +21,7 @@ from sgmsolve.errors import SgmsolveError
 pytestmark = pytest.mark.filterwarnings("ignore::sgmsolve.errors.StabilityWarning")
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[name for name in NAMES if name not in SDE_NAMES])
 def problem(request: pytest.FixtureRequest) -> Problem:
     return find(request.param)
 

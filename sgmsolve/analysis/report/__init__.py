@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.analysis.report.pictures import data_uri
-from sgmsolve.analysis.report.tables import failures, metric_tables, order_text, sentence_list
+from sgmsolve.analysis.report.tables import (
+    evaluations,
+    failures,
+    metric_tables,
+    order_text,
+    sentence_list,
+    sorted_budgets,
+)
 from sgmsolve.errors import SgmsolveError
 
 HERE = Path(__file__).parent
@@ -36,7 +43,7 @@ PALETTE = (
 )
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "pentagon", "cross")
 REAL = "#7f8a99"
-Samples = Mapping[str, Mapping[tuple[str, int], np.ndarray]]
+Samples = Mapping[str, Mapping[tuple[str, int | None], np.ndarray]]
 
 
 def render(results: Mapping[str, Any], samples: Samples, views: Mapping[str, Any]) -> str:
@@ -45,7 +52,7 @@ def render(results: Mapping[str, Any], samples: Samples, views: Mapping[str, Any
     Args:
         results: the content of ``results.json`` (``meta``, ``problems``, ``methods``, ``rows``).
         samples: problem -> (label, budget) -> samples; label "" holds exact ones, "reference" the
-            reference's.
+            reference's; the budget of a solver that chooses its own steps is None.
         views: problem -> how its samples are drawn.
 
     Raises:
@@ -106,13 +113,14 @@ def _problem(
     problem: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     labels: Sequence[Mapping[str, str]],
-    shots: Mapping[tuple[str, int], np.ndarray],
+    shots: Mapping[tuple[str, int | None], np.ndarray],
     view: Any,
 ) -> dict[str, Any]:
     own = [r for r in rows if r["problem"] == problem["name"]]
     tables = metric_tables(own)
     measured = {r["method"] for r in own if r["status"] == "ok"}
-    budgets = sorted({r["budget"] for r in own})
+    budgets = [b for b in sorted_budgets(own) if b is not None]
+    free = {r["method"]: r for r in own if r["budget"] is None}
     methods = [entry for entry in labels if entry["label"] in measured]
     cards = [
         {
@@ -122,6 +130,10 @@ def _problem(
                 for b in budgets
                 if (entry["label"], b) in shots
             },
+            "own": data_uri(shots[entry["label"], None], view, entry["colour"])
+            if (entry["label"], None) in shots
+            else "",
+            "note": evaluations(free[entry["label"]]) if entry["label"] in free else "",
         }
         for entry in methods
     ]

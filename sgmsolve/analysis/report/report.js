@@ -28,7 +28,7 @@
         error_y: rows.some((r) => r.spread) ? {
           type: "data", array: rows.map((r) => r.spread || 0), color: e.colour, thickness: 1, width: 3,
         } : undefined,
-        text: rows.map((r) => `${r.nfe} evaluations, ${r.steps} steps<br>error ${r.error.toExponential(2)}` +
+        text: rows.map((r) => r.evaluations + (r.steps === null ? "" : `, ${r.steps} steps`) + `<br>error ${r.error.toExponential(2)}` +
           (r.spread ? ` ± ${r.spread.toExponential(1)}` : "") + `<br>${r.seconds.toFixed(2)} s`),
         hovertemplate: `<b>${e.label}</b><br>%{text}<extra></extra>`,
       };
@@ -36,7 +36,11 @@
   }
 
   function layout(spec) {
-    const ticks = [...new Set(spec.rows.map((r) => r.budget))].sort((a, b) => a - b);
+    const given = spec.rows.map((r) => r.budget).filter((b) => b !== null);
+    // Beyond the budgets: solvers that choose their own steps.
+    const most = Math.max(...spec.rows.map((r) => r.nfe)), last = Math.max(0, ...given);
+    const beyond = [10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4].filter((n) => n > 1.3 * last && n < 1.2 * most);
+    const ticks = [...new Set([...given, ...beyond])].sort((a, b) => a - b);
     const errors = spec.rows.map((r) => r.error).filter((e) => e > 0);
     const near = spec.floor && errors.some((e) => e < spec.floor * 30);
     const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false, type: "log" };

@@ -14,17 +14,19 @@ Rows = Sequence[Mapping[str, Any]]
 def metric_tables(rows: Rows) -> list[dict[str, Any]]:
     """For each measured metric: title, explanation, budgets, lines sorted by the last error.
 
-    Every line is a method with one cell a budget. The smallest error of a budget is marked, and so
-    is every one within two deviations of the floor of exact samples. Metrics never share a table.
+    Every line is a method with one cell a budget; the last budget is None where solvers chose their
+    own steps, and their cells say how many evaluations those took. The smallest error of a budget
+    is marked, and so is every one within two deviations of the floor of exact samples. Metrics
+    never share a table.
     """
     tables = []
     for metric, (title, text) in METRICS.items():
         own = [r for r in rows if r["metric"] == metric]
         if not own:
             continue
-        budgets = sorted({r["budget"] for r in own})
+        budgets = sorted_budgets(own)
         cells = {(r["method"], r["budget"]): r for r in own}
-        best = {b: _best(r for r in own if r["budget"] == b) for b in budgets}
+        best = {b: _best(r for r in own if r["budget"] == b is not None) for b in budgets}
         methods = sorted(dict.fromkeys(r["method"] for r in own), key=lambda m: _rank(m, own))
         lines = [
             {
@@ -45,6 +47,7 @@ def metric_tables(rows: Rows) -> list[dict[str, Any]]:
                 "floor": floor,
                 "floor_text": _floor_text(metric, floor, spread),
                 "budgets": budgets,
+                "columns": ["own steps" if b is None else str(b) for b in budgets],
                 "lines": lines,
                 "chart": {"title": title, "floor": floor, "rows": [_point(r) for r in own]},
             }
@@ -52,29 +55,44 @@ def metric_tables(rows: Rows) -> list[dict[str, Any]]:
     return tables
 
 
+def sorted_budgets(rows: Rows) -> list[int | None]:
+    """The budgets of rows, in order; None, for steps of a solver's own, last."""
+    given = {r["budget"] for r in rows}
+    return sorted(given, key=lambda b: (b is None, b or 0))
+
+
 def _best(rows: Any) -> float | None:
     errors = [r["error"] for r in rows if r["error"] is not None]
     return min(errors) if errors else None
 
 
-def _rank(method: str, rows: Rows) -> tuple[int, float]:
-    """Smallest error at the largest budget first, methods with no number last."""
+def _rank(method: str, rows: Rows) -> tuple[float, float]:
+    """Smallest error at the largest budget first, then own steps, methods with no number last."""
     own = [r for r in rows if r["method"] == method and r["error"] is not None]
     if not own:
         return (1, 0.0)
-    last = max(own, key=lambda r: r["budget"])
-    return (-last["budget"], last["error"])
+    last = max(own, key=lambda r: r["budget"] or 0)
+    return (-(last["budget"] or 0), last["error"])
 
 
 def _cell(row: Mapping[str, Any] | None, best: float | None) -> dict[str, Any]:
     if row is None or row["error"] is None:
         return {"text": "–", "best": False, "hint": row["message"] if row else "not measured"}
     spread = f", spread over seeds {short(row['spread'])}" if row["spread"] is not None else ""
+    steps = "" if row["steps"] is None else f", {row['steps']} steps"
+    own = f" ({row['nfe']:.0f} NFE)" if row["budget"] is None else ""
     return {
-        "text": short(row["error"]),
+        "text": short(row["error"]) + own,
         "best": row["error"] == best or _at_floor(row),
-        "hint": f"{row['nfe']} evaluations, {row['steps']} steps, {row['seconds']:.2f} s{spread}",
+        "hint": f"{evaluations(row)}{steps}, {row['seconds']:.2f} s{spread}",
     }
+
+
+def evaluations(row: Mapping[str, Any]) -> str:
+    """How many evaluations of the model a row took, in words."""
+    if row.get("nfe_max") in (None, row["nfe"]):
+        return f"{row['nfe']} evaluations"
+    return f"{row['nfe']:.1f} evaluations on average, at most {row['nfe_max']}"
 
 
 def _at_floor(row: Mapping[str, Any]) -> bool:
@@ -84,7 +102,7 @@ def _at_floor(row: Mapping[str, Any]) -> bool:
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("method", "kind", "budget", "nfe", "steps", "error", "seconds", "spread")
-    return {k: row[k] for k in keys}
+    return {**{k: row[k] for k in keys}, "evaluations": evaluations(row)}
 
 
 def _floor_text(metric: str, floor: float | None, spread: float) -> str:
@@ -120,16 +138,20 @@ def sentence_list(items: Sequence[Any]) -> str:
 
 
 def failures(rows: Rows) -> list[dict[str, str]]:
-    """What was not measured and why: method, budgets ("6 and 20"), metric, message, each once."""
+    """What was not measured and why: method, budgets ("6 and 20"), metric, message, each once.
+
+    ``budgets`` is empty for a solver that chooses its own steps.
+    """
     found: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         if row["status"] != "ok":
             key = (row["method"], row["metric"], row["message"])
-            found.setdefault(key, []).append(str(row["budget"]))
+            budgets = found.setdefault(key, [])
+            budgets += [] if row["budget"] is None else [str(row["budget"])]
     return [
         {
             "method": method,
-            "budgets": sentence_list(budgets),
+            "budgets": sentence_list(budgets) if budgets else "",
             "metric": metric,
             "message": message,
         }
