@@ -3,9 +3,10 @@
     python benchmarks/run.py [PART...] [--name NAME] [--seed N]      (or: make bench)
 
 Parts: plan_building, analysis, executor, adapters, compaction; default all. Each runs in a process
-of its own with one thread, so that none warms another's caches. The record is ``benchmarks/results/NAME.json``: every
-figure with its limit, what the parts wrote, versions, machine and seed. A missed limit is shown,
-not an error: on a busy machine it may say nothing (the load is in the record).
+of its own with one thread, so that none warms another's caches. The record is
+``benchmarks/results/NAME.json``: every figure with its limit, what the parts wrote, versions,
+machine and seed. A missed limit is shown, not an error: on a busy machine it may say nothing (the
+load is in the record).
 """
 
 from __future__ import annotations

@@ -112,10 +112,12 @@ def _cases() -> list[Case]:
 
 
 def _marked(case: Case) -> Any:
-    """Combinations whose parts are all in the fast tier go to the slow one."""
+    """Combinations whose parts are all in the fast tier go to the slow one, as do long ones."""
     both = "exact" in case.method.weights and case.weights == "published"
     twice = (both and case.start == "matched") or case.name.startswith("unipc-noise-")
-    marks = [pytest.mark.slow] if twice and (both or case.start == "matched") else []
+    # conjugate solves for its flow by collocation, in 50 digits 10 s a plan.
+    long = case.name == "conjugate" or (twice and (both or case.start == "matched"))
+    marks = [pytest.mark.slow] if long else []
     return pytest.param(case, id=case.id, marks=marks)
 
 

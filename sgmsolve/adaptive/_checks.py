@@ -11,8 +11,8 @@ import numpy as np
 
 from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.adaptive._rows import State
+from sgmsolve.adaptive.control import Control
 from sgmsolve.adaptive.controllers import Controller
-from sgmsolve.adaptive.driver import Control
 from sgmsolve.errors import BackendError, GridError, MethodError, unknown
 
 
@@ -62,6 +62,12 @@ def check_times(sde: Any, t_start: float, t_end: float, options: dict[str, Any])
     t_start, t_end = (_time(t, name) for t, name in ((t_start, "t_start"), (t_end, "t_end")))
     for t in (t_start, t_end):
         sde.check_time(t)
+        if hasattr(sde, "model") and sde.process.has_no_noise(t):
+            msg = (
+                f"t = {t:g} was given, where {sde.process!r} has no noise and there is no score; "
+                "end a little above, and pass denoise=True for the last step to the data."
+            )
+            raise GridError(msg)
     if (t_end - t_start) * sde.direction <= 0:
         way = "down" if sde.direction < 0 else "up"
         msg = (
@@ -109,6 +115,8 @@ def check_noise(solver: Any, sde: Any) -> None:
 
 def check_fixed(options: dict[str, Any]) -> None:
     """MethodError for options of error control next to fixed steps."""
+    for name in ("compact", "jit"):
+        flag(name, options, True)
     wrong = [
         name
         for name in ("rtol", "atol", "h0", "controller", "norm", "max_steps", "h_min", "dense")

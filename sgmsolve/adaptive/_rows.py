@@ -100,3 +100,9 @@ def scaled(*terms: tuple[Any, State]) -> State:
     """Sum of c k over the pairs (c, k), as ``axpy`` without z."""
     (c, k), *rest = terms
     return axpy(tuple(scalar_for(c, x) * x for x in k), *rest)
+
+
+def finite_rows(z: State) -> np.ndarray:
+    """(batch,) bools: which samples are finite."""
+    parts = [np.isfinite(to_host(x)).reshape(x.shape[0], -1).all(axis=1) for x in z]
+    return np.asarray(np.logical_and.reduce(parts))

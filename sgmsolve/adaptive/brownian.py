@@ -65,11 +65,18 @@ class Source:
         like, shape = self.like, self.shapes[motion]
         return [self.keyed.each(self.indices, self.counters, c, shape, like) for c in columns]
 
-    def signs(self) -> Any:
-        """(n,) signs, +-1 with equal chances; kept until the sample's counter moves."""
-        drawn = self.keyed.each(self.indices, self.counters, SIGN_COLUMN, (), self.like)
-        xp = array_namespace(drawn)
-        return xp.where(drawn < 0, -xp.ones_like(drawn), xp.ones_like(drawn))
+    def signs(self) -> State:
+        """Signs +-1 with equal chances for every entry of every motion; new ones every attempt.
+
+        Independent ones: were a sign shared by two motions of general noise, the products of their
+        shifts would not average out.
+        """
+        made = []
+        for k, shape in enumerate(self.shapes):
+            drawn = self.keyed.each(self.indices, self.counters, SIGN_COLUMN + k, shape, self.like)
+            xp = array_namespace(drawn)
+            made.append(xp.where(drawn < 0, -xp.ones_like(drawn), xp.ones_like(drawn)))
+        return tuple(made)
 
     def draw(self, t: np.ndarray, h: np.ndarray) -> list[list[Any]]:
         """For each motion [dw] or [dw, I] over a step of length h; h (n,) host float64."""
@@ -89,7 +96,7 @@ class Source:
 
     def draws(self, names: tuple[str, ...], t: np.ndarray, h: np.ndarray) -> dict[str, State]:
         """What a step of length h takes, by the names of ``Stepper.draws``."""
-        found: dict[str, State] = {"sign": (self.signs(),)} if "sign" in names else {}
+        found: dict[str, State] = {"sign": self.signs()} if "sign" in names else {}
         if "half" in names:
             first, made = self.halves(t, h)
             found["half"] = tuple(parts[0] for parts in first)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sgmsolve._array import array_namespace
 from sgmsolve.adaptive._rows import State, axpy, own, put, take
 from sgmsolve.adaptive.solution import AdaptiveSolution
 from sgmsolve.errors import MethodError, unknown
@@ -54,7 +55,10 @@ def finish(found: AdaptiveSolution, sde: ReverseSDE, kind: str) -> AdaptiveSolut
     made = denoised(sde, tuple(take(x, rows) for x in found.z), t, kind)
     return dataclasses.replace(
         found,
-        z=tuple(put(own(x), rows, v) for x, v in zip(found.z, made, strict=True)),
+        z=tuple(
+            put(own(x), rows, array_namespace(x).astype(v, x.dtype))
+            for x, v in zip(found.z, made, strict=True)
+        ),
         nfe=found.nfe + done,
         rows=found.rows + len(rows),
         calls=found.calls + 1,

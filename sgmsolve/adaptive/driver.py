@@ -12,83 +12,33 @@ the rows, and log2(batch) programs. ``compact=False`` evaluates the whole batch 
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from sgmsolve._array import array_namespace
-from sgmsolve.adaptive._rows import State, choose, on_device, own, put, scatter, take, to_host
+from sgmsolve.adaptive._rows import (
+    State,
+    choose,
+    finite_rows,
+    on_device,
+    own,
+    put,
+    scatter,
+    take,
+    to_host,
+)
 from sgmsolve.adaptive.brownian import Source
-from sgmsolve.adaptive.controllers import Controller
+from sgmsolve.adaptive.control import Control, error_norm, settled
 from sgmsolve.adaptive.solution import AdaptiveSolution
-from sgmsolve.adaptive.stepper import Attempt, Field, Stepper, library
+from sgmsolve.adaptive.stepper import Field, Stepper, library
 from sgmsolve.errors import Status
-
-
-@dataclasses.dataclass(frozen=True)
-class Control:
-    """Tolerances and limits of a run.
-
-    E is the norm of error / tolerance over all entries of a sample, with the tolerance
-    max(atol, rtol size) (``mixing="max"``) or atol + rtol size (``"sum"``); ``atol`` has one entry
-    a component.
-    """
-
-    rtol: float
-    atol: tuple[float, ...]
-    controller: Controller
-    h0: float
-    h_min: float
-    max_steps: int
-    norm: str = "rms"
-    mixing: str = "max"
-    compact: bool = True
-    jit: bool = True
-
-
-def error_norm(tried: Attempt, control: Control) -> Any:
-    """E (n,) of an attempt."""
-    total: Any = None
-    count = 0
-    for i, e in enumerate(tried.error):
-        xp = array_namespace(e)
-        size = xp.abs(tried.sizes[0][i])
-        for other in tried.sizes[1:]:
-            size = xp.maximum(size, xp.abs(other[i]))
-        size = control.rtol * size
-        if control.mixing == "sum":
-            allowed = size + control.atol[i]
-        else:
-            allowed = xp.clip(size, control.atol[i], None)
-        flat = xp.reshape(e / allowed, (e.shape[0], -1))
-        if control.norm == "max":
-            worst = xp.max(xp.abs(flat), axis=1)
-            total = worst if total is None else xp.maximum(total, worst)
-        else:
-            square = xp.sum(flat * flat, axis=1)
-            total = square if total is None else total + square
-            count += flat.shape[1]
-    if control.norm == "max":
-        return total
-    xp = array_namespace(total)
-    return xp.sqrt(total / count)
 
 
 def bucket(rows: int) -> int:
     """The power of two from ``rows`` on upwards."""
     return 1 << (rows - 1).bit_length()
-
-
-def settled(E: np.ndarray) -> np.ndarray:
-    """E to 30 binary digits: rounding errors of the network do not reach the step sizes.
-
-    Matrix products round a row differently in another batch. Steps that follow E to its last digit
-    would carry that on to the path, whose bridges are as rough as a square root.
-    """
-    fraction, exponent = np.frexp(E)
-    return np.ldexp(np.round(np.ldexp(fraction, 30)), exponent - 30)
 
 
 Work = tuple[Callable[..., Any], Callable[..., Any]]
@@ -233,8 +183,8 @@ class Batch:
         made = self.first_of(z, on_device(self.t[need], z[0]))
         self._count(len(need), 1)
         if every or self.known is None:
-            # The first time all rows are new, in order.
-            self.known = made
+            # The first time all rows are new, in order; a drift may return what it was given.
+            self.known = tuple(own(x) for x in made)
         else:
             self.known = tuple(put(x, need, v) for x, v in zip(self.known, made, strict=True))
         self.fresh[:] = False
@@ -299,11 +249,17 @@ class Batch:
         done = self.live & (self.goal == len(self.times))
         small = self.live & ~done & (self.h < self.control.h_min)
         tried = (self.accepted + self.rejected)[self.rows]
-        gone = done | small | (self.live & (tried >= self.control.max_steps))
+        broken = self.live & ~np.isfinite(E)
+        if broken.any() and self.known is not None:
+            # No shorter step mends a first evaluation that is not finite.
+            broken = broken & ~finite_rows(self.known)
+        gone = done | small | broken | (self.live & (tried >= self.control.max_steps))
         for i in np.flatnonzero(gone):
             status = Status.FINISHED if done[i] else Status.MAX_STEPS
-            if small[i]:
-                status = Status.STEP_TOO_SMALL if np.isfinite(E[i]) else Status.NONFINITE
+            if not done[i] and not np.isfinite(E[i]):
+                status = Status.NONFINITE
+            elif small[i]:
+                status = Status.STEP_TOO_SMALL
             self.statuses[self.rows[i]] = status
             self.t_out[self.rows[i]] = self.t[i]
         self.goal[done] -= 1

@@ -237,9 +237,14 @@ def _solver(
     )
 
 
-def _published(stepper: Stepper) -> Controller:
-    """0.9 h E^(-1/p), without bounds."""
-    return controllers.integral(stepper.order, shrink=0.0, grow=math.inf)
+def _bounded(stepper: Stepper) -> Controller:
+    """0.9 h E^(-1/p), at most twice the last step.
+
+    Published without bounds: ``controllers.integral(p, shrink=0.0, grow=math.inf)``. There a chance
+    estimate next to zero is followed by a step over most of the interval: on a mixture in one
+    dimension dpm-solver-23 ends 0.7 off on average under VE and EDM, with 20 evaluations.
+    """
+    return controllers.integral(stepper.order, shrink=0.0, grow=2.0)
 
 
 _LU = "Lu et al. 2022, arXiv:2206.00927, Appendix C"
@@ -248,7 +253,7 @@ SOLVERS = (
         "dpm-solver-12",
         "adaptive DPM-Solver of orders 2 and 1, steps in half log-SNR",
         "noise",
-        _published,
+        _bounded,
         (0.05, 0.0078),
         "max",
         _LU,
@@ -257,7 +262,7 @@ SOLVERS = (
         "dpm-solver-23",
         "adaptive DPM-Solver of orders 3 and 2, steps in half log-SNR",
         "noise",
-        _published,
+        _bounded,
         (0.05, 0.0078),
         "max",
         _LU,
@@ -266,7 +271,7 @@ SOLVERS = (
         "exp-heun-euler",
         "exponential Heun with exponential Euler inside, steps in half log-SNR",
         "data",
-        lambda stepper: controllers.pi(stepper.order),
+        lambda stepper: controllers.pi(stepper.order, grow=2.0),
         (1e-3, 1e-4),
         "sum",
         "Hochbruck & Ostermann 2010, Acta Numerica 19, section 2.3",

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sgmsolve.adaptive._rows import State, to_host
+from sgmsolve.adaptive._rows import State, finite_rows
 from sgmsolve.adaptive.brownian import Source
 from sgmsolve.adaptive.solution import AdaptiveSolution
 from sgmsolve.adaptive.stepper import Field, Stepper
@@ -50,12 +50,6 @@ def run_fixed(
         np.zeros_like(steps),
         tuple(Status.FINISHED if ok else Status.NONFINITE for ok in finite_rows(z)),
     )
-
-
-def finite_rows(z: State) -> np.ndarray:
-    """(batch,) bools: which samples are finite."""
-    parts = [np.isfinite(to_host(x)).reshape(x.shape[0], -1).all(axis=1) for x in z]
-    return np.asarray(np.logical_and.reduce(parts))
 
 
 def _draws(

@@ -8,7 +8,8 @@ One attempt, with the drift f and diffusion g of the SDE in its own time and inc
 For additive noise this is Algorithm 1. For state-dependent noise the scheme (Roberts 2012,
 arXiv:1210.0933, with S = 0) solves the Stratonovich equation; an Ito equation is rewritten first,
 or, with ``ito="random-sign"``, stepped as published in Algorithm 2: dw - S sqrt(h) in K1 and
-dw + S sqrt(h) in K2, S = +-1. That estimate is O(h^(1/2)), so its steps are short.
+dw + S sqrt(h) in K2, with independent S = +-1 for every motion. That estimate is O(h^(1/2)), so its
+steps are short.
 
 The estimate of the additive case is O(h^(3/2)).
 """
@@ -60,8 +61,14 @@ class GottaGoFast(Stepper):
             if not isinstance(given, bool):
                 raise MethodError(f"{name} = {given!r}, expected True or False.")
         self.extrapolate, self.mixed, self.drift_only = extrapolate, mixed, error == "drift"
+        self.converts = False
         self.controller = gotta_go_fast(theta, r, grow)
         self.draws = ("increment", "sign") if sign else ("increment",)
+
+    def check(self, sde: Any, z: State, t: float) -> None:
+        """BackendError where an Ito equation cannot be rewritten: numpy without ``derivative``."""
+        if self.converts:
+            sde.correction(tuple(x[:1] for x in z), t)
 
     def attempt(
         self,
@@ -79,9 +86,9 @@ class GottaGoFast(Stepper):
             return self._lamba(field, z, t, h, s, first, dw, previous)
         before = after = dw
         if "sign" in draws:
-            shift = ops(h).sqrt(h) * draws["sign"][0]
-            ones = tuple(0 * w + 1 for w in dw)
-            before, after = axpy(dw, (-shift, ones)), axpy(dw, (shift, ones))
+            shift = ops(h).sqrt(h)
+            before = axpy(dw, (-shift, draws["sign"]))
+            after = axpy(dw, (shift, draws["sign"]))
         kick = field.diffuse(z, t, before)
         low = axpy(z, (h, first), (1.0, kick))
         second, later = field.drift(low, s), field.diffuse(low, s, after)
@@ -117,10 +124,20 @@ class GottaGoFast(Stepper):
         return Attempt(z, e, sizes, previous=size)
 
 
-def _make(sde: Any, ito: str = "correction", **settings: Any) -> tuple[GottaGoFast, Any]:
+def _make(
+    sde: Any,
+    extrapolate: bool = True,
+    mixed: bool = True,
+    error: str = "full",
+    theta: float = 0.9,
+    r: float = 0.9,
+    grow: float = 5.0,
+    ito: str = "correction",
+) -> tuple[GottaGoFast, Any]:
     if ito not in ("correction", "random-sign"):
         raise MethodError(unknown("ito:", str(ito), ("correction", "random-sign")))
-    stepper = GottaGoFast(**settings)
+    settings = (extrapolate, mixed, error, theta, r, grow)
+    stepper = GottaGoFast(*settings)
     if sde.noise == "additive":
         return stepper, sde
     if stepper.drift_only:
@@ -131,7 +148,8 @@ def _make(sde: Any, ito: str = "correction", **settings: Any) -> tuple[GottaGoFa
         )
         raise MethodError(msg)
     if ito == "random-sign" and sde.calculus == "ito":
-        return GottaGoFast(**settings, sign=True), sde
+        return GottaGoFast(*settings, sign=True), sde
+    stepper.converts = sde.calculus == "ito"
     return stepper, sde.as_calculus("stratonovich")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sgmsolve.adaptive import _checks
-from sgmsolve.adaptive.driver import Control, error_norm
+from sgmsolve.adaptive.control import Control, error_norm
 from sgmsolve.adaptive.registry import find_solver
 from sgmsolve.adaptive.run import own_times
 from sgmsolve.adaptive.stepper import Field, motions
@@ -102,6 +102,14 @@ class _Run:
         return z, t, u, h, known, fresh, previous, past, live, counts, attempts + 1
 
 
+def _depth(depth: Any) -> int:
+    """Halvings that the numbers of cells, 32-bit integers, have room for; MethodError otherwise."""
+    number = _checks.positive("depth", depth)
+    if number > 30:
+        raise MethodError(f"depth = {depth!r}, expected at most 30 halvings; 20 are the default.")
+    return number
+
+
 def solve_masked(
     method: str, sde: Any, z: Any, t_start: float, t_end: float, **options: Any
 ) -> MaskedSolution:
@@ -118,6 +126,7 @@ def solve_masked(
     import jax.numpy as jnp
 
     solver = find_solver(method)
+    options = {name: value for name, value in options.items() if value is not None}
     for option in options:
         if option not in (*OPTIONS, "depth", *solver.options):
             names = (*solver.options, *OPTIONS, "depth")
@@ -143,7 +152,10 @@ def solve_masked(
         from sgmsolve.adaptive.tree_jax import Tree
 
         indices = options.get("indices", np.arange(batch))
-        keyed, depth = KeyedNoise(options.get("seed", 0)), options.get("depth", DEPTH)
+        if np.shape(indices) != (batch,):
+            msg = f"indices have shape {np.shape(indices)}, expected one a sample, ({batch},)."
+            raise BackendError(msg)
+        keyed, depth = KeyedNoise(options.get("seed", 0)), _depth(options.get("depth", DEPTH))
         like = jnp.zeros((0,), z[0].dtype)
         tree = Tree(keyed, indices, like, motions(sde, z, float(times[0])), span, depth)
     run = _Run(stepper, Field(sde), control, tree, (float(times[0]), float(times[1])))

@@ -35,7 +35,7 @@ def solve_adaptive(
     to t_end, ForwardSDE and GeneralSDE upwards. z: m arrays (batch, *shape) of numpy, torch or jax
     in a tuple, or one array if m = 1.
 
-    Options of all solvers:
+    Options of all solvers (None stands for the default):
         rtol, atol: tolerances; atol may have one entry a component. An error estimate e is held
             against max(atol, rtol |z|) by ``gotta-go-fast`` and ``dpm-solver-*``, against atol +
             rtol |z| by the others.
@@ -68,6 +68,7 @@ def solve_adaptive(
     solver that cannot do this noise; GridError: times; BackendError: arrays; all before any work.
     """
     solver = method if isinstance(method, Solver) else find_solver(method)
+    options = {name: value for name, value in options.items() if value is not None}
     for option in options:
         if option not in (*COMMON, *solver.options):
             names = (*solver.options, *COMMON)
@@ -115,7 +116,7 @@ def _controlled(
     """Adaptive steps."""
     control = _checks.check_control(solver, stepper, z, times, options)
     recorder = None
-    if options.get("dense"):
+    if _checks.flag("dense", options, False):
         from sgmsolve.adaptive.dense import Recorder
 
         recorder = Recorder(stepper, sde)

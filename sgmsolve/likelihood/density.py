@@ -166,7 +166,7 @@ def log_density(
         solution, error = run(tolerances), None
         log_p, log_prior, each = read(solution)
         if estimate_error:
-            loose = run({name: 10 * value for name, value in tolerances.items()})
+            loose = run({name: tenfold(value) for name, value in tolerances.items()})
             error = abs(log_p - read(loose)[0])
     spread = None
     if values > 1:
@@ -193,3 +193,10 @@ def _graph(z: State) -> Any:
     if kind_of(z[0]) == "torch" and not any(x.requires_grad for x in z):
         return sys.modules["torch"].no_grad()
     return contextlib.nullcontext()
+
+
+def tenfold(tolerance: Any) -> Any:
+    """Ten times a tolerance, or each of several."""
+    if isinstance(tolerance, (tuple, list)):
+        return tuple(10 * value for value in tolerance)
+    return 10 * tolerance

@@ -80,6 +80,7 @@ class GeneralSDE:
         self.calculus, self.noise = _checks.check_calculus(calculus), noise
         self.m, self.times, self._linear = m, times, linear
         self.commutes = commutes or noise != "general"
+        self._other: GeneralSDE | None = None
 
     def drift(self, z: State, t: Any) -> State:
         """The drift, in this object's calculus: m arrays (batch, *shape)."""
@@ -166,6 +167,8 @@ class GeneralSDE:
         """
         if _checks.check_calculus(calculus) == self.calculus:
             return self
+        if self._other is not None:
+            return self._other  # one object, for which jax compiles once
         sign = -1.0 if calculus == "stratonovich" else 1.0
 
         def drift(z: State, t: Any) -> State:
@@ -175,7 +178,8 @@ class GeneralSDE:
         options: dict[str, Any] = {"noise": self.noise, "derivative": self._derivative}
         options |= {"m": self.m, "times": self.times, "linear": self._linear}
         options |= {"calculus": calculus, "commutes": self.commutes}
-        return GeneralSDE(drift, self._diffusion, **options)
+        self._other = GeneralSDE(drift, self._diffusion, **options)
+        return self._other
 
     def _checked(self, z: State, t: Any) -> State:
         self.check_time(t)

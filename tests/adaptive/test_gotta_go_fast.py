@@ -8,10 +8,12 @@ import pytest
 import sgmsolve
 from sgmsolve import VE, VP, ReverseSDE, build_plan, solve
 from sgmsolve.adaptive import solve_adaptive
-from sgmsolve.adaptive.driver import error_norm
+from sgmsolve.adaptive.brownian import Source
+from sgmsolve.adaptive.control import error_norm
 from sgmsolve.adaptive.gotta_go_fast import GottaGoFast
 from sgmsolve.adaptive.registry import find_solver
 from sgmsolve.adaptive.stepper import Field
+from sgmsolve.backends.noise import KeyedNoise
 from sgmsolve.reverse import GeneralSDE
 from sgmsolve.target import Gaussian, GaussianMixture
 
@@ -60,8 +62,8 @@ def test_the_error_estimate_is_of_order_three_halves(case, t):
 
 
 def _control(rtol, atol):
+    from sgmsolve.adaptive.control import Control
     from sgmsolve.adaptive.controllers import gotta_go_fast
-    from sgmsolve.adaptive.driver import Control
 
     return Control(rtol, (atol,), gotta_go_fast(), 0.01, 1e-12, 100)
 
@@ -229,7 +231,7 @@ def test_algorithm_2_on_geometric_brownian_motion(calculus):
     for steps in (4, 8, 16, 32):
         h = 1 / steps
         dw = np.sqrt(h) * xi
-        draws = {"increment": (dw[:, None],), "sign": (signs,)}
+        draws = {"increment": (dw[:, None],), "sign": (signs[:, None],)}
         draws = draws if calculus == "ito" else {"increment": (dw[:, None],)}
         t = np.zeros(80)
         made = stepper.attempt(field, z, t, t + h, stepper.first(field, z, t), draws, z).z[0][:, 0]
@@ -314,3 +316,48 @@ def test_the_ablations_of_the_spec(options, nfe, ratio):
     assert 2 * attempts.mean() == pytest.approx(nfe, rel=0.03)
     variance = ((found.x[:, None] - modes) ** 2).mean(axis=2).min(axis=1).mean() / 0.01
     assert variance == pytest.approx(ratio, rel=0.02)
+
+
+def test_lambas_estimate_is_half_the_change_of_the_drift():
+    sde = ReverseSDE(VP(), Gaussian(np.zeros(2), np.array([0.2, 0.5])).model(VP()))
+    field, z, h = Field(sde), (np.array([[0.3, -1.2]]),), np.array([0.05])
+    t, dw = np.array([0.5]), (np.array([[0.1, 0.2]]),)
+    first = sde.drift(z, 0.5)
+    mean = z[0] + 0.05 * first[0]
+    later = sde.drift((mean,), 0.45)[0]
+    for extrapolate in (True, False):
+        stepper = GottaGoFast(extrapolate, error="drift")
+        made = stepper.attempt(field, z, t, h, first, {"increment": dw}, z)
+        e = 0.025 * (later - first[0])
+        np.testing.assert_allclose(made.error[0], e, rtol=1e-13)
+        size = mean + extrapolate * e
+        np.testing.assert_allclose(made.sizes[0][0], size, rtol=1e-14)
+        np.testing.assert_allclose(made.z[0], size + sde.diffuse(z, 0.5, dw)[0], rtol=1e-14)
+
+
+def test_signs_are_plus_or_minus_one_and_fair():
+    signs = Source(KeyedNoise(0), np.zeros((4000, 1)), ((1,),), False).signs()
+    assert set(np.unique(signs[0])) == {-1.0, 1.0}
+    assert abs(signs[0].mean()) < 4 / np.sqrt(4000)
+
+
+def test_random_signs_solve_the_ito_equation_of_two_shared_motions():
+    """dX = 0.6 X (dW1 + dW2): E X stays 1; one sign for both motions would give exp(-0.36 t)."""
+    sde = GeneralSDE(
+        lambda z, t: 0 * z[0],
+        lambda z, t: np.stack([0.6 * z[0], 0.6 * z[0]], -1),
+        noise="general",
+        commutes=True,
+    )
+    found = solve_adaptive(
+        *("gotta-go-fast", sde, np.ones((40_000, 1)), 0.0, 1.0), steps=16, ito="random-sign"
+    )
+    assert abs(found.x.mean() - 1) < 4 * np.sqrt(np.exp(0.72) - 1) / 200
+
+
+def test_a_state_that_the_drift_returns_is_not_overwritten():
+    sde = GeneralSDE(lambda z, t: z[0], lambda z, t: 0.5 * z[0] + 0.1, calculus="stratonovich")
+    z = np.random.default_rng(0).standard_normal((50, 1))
+    kept = z.copy()
+    solve_adaptive("gotta-go-fast", sde, z, 0.0, 1.0, rtol=0.01, atol=0.01, h0=0.3)
+    np.testing.assert_array_equal(z, kept)

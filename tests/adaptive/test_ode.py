@@ -12,7 +12,7 @@ from toy import predictor, run
 
 import sgmsolve
 from sgmsolve import EDM, VE, VP, Flow, ProbabilityFlow, Status, SubVP
-from sgmsolve.adaptive import solve_adaptive
+from sgmsolve.adaptive import controllers, solve_adaptive
 from sgmsolve.adaptive.exponential import Exponential, phi
 from sgmsolve.adaptive.registry import find_solver
 from sgmsolve.adaptive.stepper import Field
@@ -281,7 +281,9 @@ def test_whole_runs_are_the_published_algorithm(name):
 
     model = Model()
     model.process = process
-    made = solve_adaptive(name, ProbabilityFlow(process, model), x, 1.0, 1e-3, h0=0.05)
+    unbounded = controllers.integral(p, shrink=0.0, grow=np.inf)
+    ode = ProbabilityFlow(process, model)
+    made = solve_adaptive(name, ode, x, 1.0, 1e-3, h0=0.05, controller=unbounded)
     assert made.accepted[0] + made.rejected[0] == tries
     assert np.abs(made.x - expected).max() < 1e-9
     # The first evaluation of a step is made once, however often it is tried.

@@ -60,6 +60,8 @@ SENTENCES = [
     ({"method": "dopri5", "sde": FLOW, "noise": "bridge"}, MethodError, "leave it out"),
     ({"denoise": "twedie"}, MethodError, "Did you mean 'tweedie'"),
     ({"on_failure": "warm"}, MethodError, "Did you mean 'warn'"),
+    ({"end": 0.0}, GridError, "no noise and there is no score"),
+    ({"dense": "no"}, MethodError, "dense = 'no', expected True or False"),
     ({"seed": -1}, BackendError, "0 <= seed"),
     ({"indices": [0, 1]}, BackendError, "2 sample indices were given for a batch of 4"),
 ]
@@ -120,6 +122,33 @@ def test_one_bad_sample_does_not_spoil_the_others():
     assert found.finished.tolist() == [True, False, True]
     good = run(sde=ReverseSDE(VP(), model), z=z[[0, 2]], indices=[0, 2])
     np.testing.assert_array_equal(found.x[[0, 2]], good.x)
+
+
+def test_none_is_the_default_and_the_denoised_state_keeps_its_type():
+    for name in ("steps", "grid", "save_at", "rtol"):
+        np.testing.assert_array_equal(run(**{name: None}).x, run().x)
+    import torch
+
+    model = sgmsolve.as_model(lambda x, t: (0.5 * x).double(), VP(), predicts="data")
+    z = torch.tensor(Z, dtype=torch.float32)
+    found = run(sde=ReverseSDE(VP(), model), z=z, denoise=True, end=0.3)
+    assert found.x.dtype == torch.float32
+
+
+def test_an_ito_equation_without_derivative_is_refused_before_any_work():
+    calls = []
+    sde = GeneralSDE(lambda z, t: calls.append(1) or z[0], lambda z, t: z[0])
+    with pytest.raises(BackendError, match="numpy cannot differentiate"):
+        run(sde=sde, start=0.0, end=1.0)
+    assert not calls
+
+
+@pytest.mark.parametrize("depth", [0, -3, 31, 2.5])
+def test_the_depth_of_the_tree_is_checked(depth):
+    import jax.numpy as jnp
+
+    with pytest.raises(MethodError, match="depth = "):
+        solve_masked("gotta-go-fast", SDE, jnp.asarray(Z), 1.0, 0.01, depth=depth)
 
 
 def test_statuses_say_what_stopped_a_sample_and_nothing_is_lost():
@@ -222,3 +251,19 @@ def test_the_tree_has_the_law_of_a_path_and_its_integral():
             expected[2 * i, 2 * j + 1] = expected[2 * j + 1, 2 * i] = cross
     scale = np.sqrt(np.diag(expected))
     assert np.abs((np.cov(made) - expected) / np.outer(scale, scale)).max() < 4.5 / np.sqrt(n)
+
+
+def test_the_tree_halves_by_the_laws_of_the_bridge():
+    import jax.numpy as jnp
+
+    from sgmsolve.adaptive.areas import bridge_split
+    from sgmsolve.adaptive.tree_jax import Tree
+    from sgmsolve.backends.noise import KeyedNoise
+
+    n, span, keyed, like = 6, 1.7, KeyedNoise(3), jnp.zeros((0,))
+    tree = Tree(keyed, np.arange(n), like, ((),), span, 1)
+    half, whole = (np.stack(tree.at(jnp.full(n, u))[0], -1) for u in (span / 2, span))
+    xi = [keyed.each(np.arange(n), np.ones(n, int), c, (), like) for c in range(2)]
+    M, L = bridge_split(np.full(n, span), np.full(n, 0.5))
+    made = (M @ whole[..., None] + L @ np.stack(xi, -1)[..., None])[..., 0]
+    np.testing.assert_allclose(half, made, rtol=1e-12)

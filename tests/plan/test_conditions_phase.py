@@ -99,6 +99,7 @@ def test_one_per_cent_of_a_coefficient_shows(change, expected):
     assert slope(local_slopes, build, PSLD) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 def test_three_components():
     assert slope(local_slopes, runge_kutta, THREE) == pytest.approx(5, abs=0.01)
 
