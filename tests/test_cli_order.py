@@ -269,7 +269,7 @@ def test_a_wrong_strong_order_is_a_failure(
         (("--strong", "milstein", "--all"), "leave one out"),
         (("--strong", "--scheme", "s B A"), "by itself"),
         (("--strong", "sra1", "-o", "eta=1"), "for --scheme"),
-        (("torchsde:srk",), "unknown method"),
+        (("torchsde:srk",), "order --strong torchsde:srk"),
     ],
 )
 def test_refusals_of_strong(

@@ -195,3 +195,15 @@ def test_a_refused_run_leaves_nothing_behind(
     assert "rtol = 0.0" in refuse(capsys, *words, "-o", "rtol=0")
     assert "give rtol and atol" in refuse(capsys, *words, "--nfe", 30)
     assert not list(tmp_path.iterdir())
+
+
+def test_samples_that_did_not_finish_are_said_and_fail_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.npz"
+    words = ("sample", "gaussian", "-m", "gotta-go-fast", "-o", "max_steps=5", "--n", "3")
+    capsys.readouterr()
+    assert main([*words, "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "3 of the samples made did not reach the end" in said
+    assert sampled(out).shape[0] == 3

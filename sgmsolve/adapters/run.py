@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +99,8 @@ def solve_with(
     for option in options:
         if option not in OPTIONS[library]:
             raise MethodError(unknown(f"option of {method}", option, OPTIONS[library]))
+    options = {option: value for option, value in options.items() if value is not None}
+    _check_numbers(method, options)
     need(library)
     check_sde(sde, library)
     z = check_state(z, sde, library)
@@ -122,6 +126,28 @@ def _check_times(sde: Any, t_start: float, t_end: float) -> None:
             f"{'down' if down else 'up'} in forward time; swap them."
         )
         raise GridError(msg)
+
+
+def _check_numbers(method: str, options: dict[str, Any]) -> None:
+    """MethodError for tolerances and steps that make no sense: not every library looks."""
+    for name in ("rtol", "atol", "dt", "dt_min", "tol"):
+        values = options.get(name, 1.0)
+        for value in values if isinstance(values, (tuple, list)) else (values,):
+            number = float(value) if isinstance(value, numbers.Real) else 1.0
+            if isinstance(value, (bool, str)) or not 0 < number < math.inf:
+                msg = f"{name} = {value!r}, expected a finite number above 0; try 1e-3, say."
+                raise MethodError(msg)
+    steps = options.get("steps", 1)
+    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
+        raise MethodError(f"steps = {steps!r}, expected an integer of at least 1.")
+    if method.startswith("torchsde") and not options.get("adaptive"):
+        idle = [name for name in ("rtol", "atol", "dt_min") if name in options]
+        if idle:
+            msg = (
+                f"{idle[0]} was given, but {method} takes equal steps; pass adaptive=True with it, "
+                "or steps alone."
+            )
+            raise MethodError(msg)
 
 
 def _check_noise(method: str, library: str, name: str, sde: Any, options: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from sgmsolve.adapters.convert import to_torchdiffeq, to_torchsde
 from sgmsolve.adapters.run import ADAPTIVE, AdapterSolution, all_finite, no_steps
-from sgmsolve.errors import GridError, Status
+from sgmsolve.errors import BackendError, GridError, Status
 
 ITO = ("euler", "srk")
 AREAS = {"srk": "space-time", "log_ode": "foster"}
@@ -32,6 +32,8 @@ def torchsde(
         raise no_steps(f"torchsde:{name}", "dt or steps (with adaptive=True, a first dt)")
     if bm is None:
         bm = wrapped.brownian(y, *tau, AREAS.get(name, "none"), seed)
+    else:
+        _check_cover(bm, tau)
     ts = torch.tensor(tau, dtype=torch.float64, device=y.device)
     out = library.sdeint(wrapped, y, ts, bm=bm, method=name, **given)[-1]
     if not (y.requires_grad or any(p.requires_grad for p in wrapped.parameters())):
@@ -72,6 +74,18 @@ def torchdiffeq(
         words = str(error) or "an assertion of torchdiffeq failed"
         return AdapterSolution(z, wrapped.nfe, Status.UNFINISHED, words)
     return _solution(wrapped, out, "")
+
+
+def _check_cover(bm: Any, tau: tuple[float, float]) -> None:
+    """BackendError for a path that ends before the run: torchsde only warns, and returns zeros."""
+    low, high = float(getattr(bm, "_start", tau[0])), float(getattr(bm, "_end", tau[1]))
+    if low <= tau[0] and tau[1] <= high:
+        return
+    msg = (
+        f"the Brownian path covers [{low:g}, {high:g}] of its own time, but "
+        f"the run needs [{tau[0]:g}, {tau[1]:g}]; make it longer."
+    )
+    raise BackendError(msg)
 
 
 def _solution(wrapped: Any, out: Any, message: str) -> AdapterSolution:

@@ -135,7 +135,7 @@ def check_path(noise: Any, stepper: Any, options: dict[str, Any]) -> Any:
     if not callable(getattr(noise, "increment", None)):
         msg = (
             f"noise is a {type(noise).__name__}, expected 'bridge', 'redraw', 'reuse' or a path "
-            "with increment(a, b), such as sgmsolve.adapters.brownian_path(...)."
+            "with increment(a, b), such as sgmsolve.adapters.brownian_noise(...)."
         )
         raise MethodError(msg)
     if "area" in stepper.draws and not callable(getattr(noise, "area", None)):

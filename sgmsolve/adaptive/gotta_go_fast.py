@@ -61,6 +61,12 @@ class GottaGoFast(Stepper):
             if not isinstance(given, bool):
                 raise MethodError(f"{name} = {given!r}, expected True or False.")
         self.extrapolate, self.mixed, self.drift_only = extrapolate, mixed, error == "drift"
+        if not 0 < theta <= 1 or not 0 < r < 10 or not grow > 1:
+            msg = (
+                f"theta = {theta!r}, r = {r!r}, grow = {grow!r}, expected 0 < theta <= 1, r above "
+                "0 and grow above 1; 0.9, 0.9 and 5 are the defaults."
+            )
+            raise MethodError(msg)
         self.converts = False
         self.controller = gotta_go_fast(theta, r, grow)
         self.draws = ("increment", "sign") if sign else ("increment",)

@@ -13,7 +13,7 @@ from sgmsolve.methods.registry import Method
 from sgmsolve.methods.stability import unchecked
 from sgmsolve.plan import Plan
 from sgmsolve.sampling import build_plan
-from sgmsolve.solving import Job, SolverMethod, find_method, prepare, spent
+from sgmsolve.solving import Job, SolverMethod, find_method, grid_for, prepare, spent
 
 
 class Trial(Protocol):
@@ -100,10 +100,14 @@ def prepare_trial(
     problem: Any, model: Any, method: str, options: Mapping[str, Any], budget: int | None
 ) -> PlanTrial | SolverTrial:
     """The trial, checked; raises as ``build_plan`` and ``solving.prepare``."""
-    record, grid = find_method(method), problem.grid_arguments
+    record = find_method(method)
     if isinstance(record, SolverMethod):
         given = {"on_failure": "raise", **options}
-        job = prepare(problem.process, model, record, nfe=budget, options=given, **grid)
+        job = prepare(
+            problem.process, model, record, nfe=budget, options=given, **grid_for(record, problem)
+        )
         return SolverTrial(job)
     with unchecked():  # the errors measured say more than a limit
-        return PlanTrial(build_plan(problem.process, record, nfe=budget, **{**options, **grid}))
+        return PlanTrial(
+            build_plan(problem.process, record, nfe=budget, **{**options, **problem.grid_arguments})
+        )

@@ -112,6 +112,7 @@ def _measure_methods(
     """Deterministic and weak orders: whether all agree with the claims, and the rows."""
     from sgmsolve.analysis.order_suite import measure_all, verdict
     from sgmsolve.methods.registry import find
+    from sgmsolve.solving import SolverMethod, find_method
 
     if everything == bool(methods):
         msg = (
@@ -119,6 +120,13 @@ def _measure_methods(
             "scheme: --scheme 'O s B A'."
         )
         raise CommandError(msg)
+    for name in methods:
+        if isinstance(find_method(name), SolverMethod):
+            msg = (
+                f"{name} is no plan, whose orders this measures; sgmsolve order --strong {name} "
+                "measures the strong order of a solver for SDEs."
+            )
+            raise CommandError(msg)
     names = list(dict.fromkeys(find(name).name for name in methods)) or None
     rows = measure_all(names, mixture_weak=mixture_weak, jobs=jobs)
     result = verdict(rows)

@@ -70,7 +70,7 @@ def plan(
     process = getattr(processes, names[process_name.lower()])()
     record = find_method(method)
     if isinstance(record, SolverMethod):
-        msg = f"{method} chooses its steps as it goes and has no table; sgmsolve sample runs it."
+        msg = f"{method} has no table: it is no plan; sgmsolve sample runs it."
         raise CommandError(msg)
     typed = method_options(record, options)
     if out is not None:

@@ -25,7 +25,7 @@ from sgmsolve.cli.common import (
     stability_lines,
 )
 from sgmsolve.cli.shards import Shards
-from sgmsolve.errors import SgmsolveError
+from sgmsolve.errors import SgmsolveError, Status
 
 
 @click.command(short_help="Draw samples of a problem into a file.")
@@ -122,14 +122,21 @@ def sample(
         write_picture(out, picture, found, grid)
     summary = {**settings, **maker.spent()}
     summary |= {"out": str(out), "png": str(picture) if picture else None, "made": made}
+    if maker.unfinished:
+        msg = (
+            f"{maker.unfinished} of the samples made did not reach the end; the file holds their "
+            "last accepted states. Loosen the tolerances, or allow more steps."
+        )
+        click.echo(f"FAILED: {msg}", err=True)
     if as_json:
         print_json(summary)
-        return
-    click.echo(
-        f"{n} samples of {found.name} by {record.name}{maker.words()}: {click.format_filename(out)}"
-    )
-    if picture is not None:
-        click.echo(f"picture: {click.format_filename(picture)}")
+    else:
+        made_by = f"{n} samples of {found.name} by {record.name}{maker.words()}"
+        click.echo(f"{made_by}: {click.format_filename(out)}")
+        if picture is not None:
+            click.echo(f"picture: {click.format_filename(picture)}")
+    if maker.unfinished:
+        click.get_current_context().exit(1)
 
 
 def run(shards: Shards, maker: PlanMaker | JobMaker, problem: Any, seed: int) -> int:
@@ -160,7 +167,7 @@ def make_maker(
 ) -> PlanMaker | JobMaker:
     """What makes a shard from its start, once everything about the method is checked."""
     from sgmsolve.sampling import build_plan
-    from sgmsolve.solving import SolverMethod, prepare
+    from sgmsolve.solving import SolverMethod, grid_for, prepare
 
     process, grid = problem.process, problem.grid_arguments
     if isinstance(record, SolverMethod):
@@ -168,7 +175,9 @@ def make_maker(
             steps = 20
         # The model's data may need a package: said before anything is written.
         model = problem.target.model(process)
-        job = prepare(process, model, record, steps=steps, nfe=nfe, options=options, **grid)
+        grid = grid_for(record, problem)
+        given = {"on_failure": "ignore", **options}
+        job = prepare(process, model, record, steps=steps, nfe=nfe, options=given, **grid)
         return JobMaker(job)
     steps = 20 if steps is None and nfe is None else steps
     with stability_lines(record.name):
@@ -180,6 +189,7 @@ class PlanMaker:
     """Samples by a plan."""
 
     generator = "native"
+    unfinished = 0
 
     def __init__(self, plan: Any, model: Any) -> None:
         self.plan, self.model, self.t_start = plan, model, plan.t_start
@@ -206,7 +216,7 @@ class JobMaker:
     def __init__(self, job: Any) -> None:
         self.job, self.t_start, self.generator = job, job.t_start, job.generator
         self.settings = {"steps": job.steps}
-        self.evaluations, self.samples, self.most = 0.0, 0, 0
+        self.evaluations, self.samples, self.most, self.unfinished = 0.0, 0, 0, 0
 
     def make(self, z: Any, seed: int, indices: np.ndarray) -> np.ndarray:
         """Samples from their start."""
@@ -214,6 +224,10 @@ class JobMaker:
 
         made, solution = self.job.run_on_host(z, seed=seed, indices=indices)
         mean, most = spent(solution)
+        done = getattr(solution, "finished", None)
+        if done is None:
+            done = np.full(len(indices), solution.status is Status.FINISHED)
+        self.unfinished += int((~done).sum())
         self.evaluations += mean * len(indices)
         self.samples, self.most = self.samples + len(indices), max(self.most, most)
         return np.asarray(made[0])
@@ -221,7 +235,8 @@ class JobMaker:
     def spent(self) -> dict[str, Any]:
         """Mean and largest number of evaluations of samples made now; None if there are none."""
         mean = self.evaluations / self.samples if self.samples else None
-        return {"nfe": mean, "nfe_max": self.most if self.samples else None}
+        most = self.most if self.samples else None
+        return {"nfe": mean, "nfe_max": most, "unfinished": self.unfinished}
 
     def words(self) -> str:
         """Evaluations in words."""

@@ -94,6 +94,13 @@ def prepare(
     return Job(method, sde, *ends, count, stochastic, generator, denoise, on_failure, given)
 
 
+def grid_for(method: SolverMethod, problem: Any) -> dict[str, Any]:
+    """A problem's grid as arguments of ``prepare``: its end alone where steps are equal."""
+    if method.family != "torchsde":
+        return dict(problem.grid_arguments)
+    return {"grid": "uniform", "grid_options": {"t_min": problem.t_end}}
+
+
 def check_unused(
     method: SolverMethod,
     *,
@@ -167,7 +174,10 @@ def _fixed(
         raise MethodError(f"{' and '.join(given)} were both given; give one of them.")
     if not given:
         if method.spends(options):
-            msg = f"{name} was given no steps, expected steps, nfe or dt; pass steps=100, say."
+            also = ", or rtol and atol" if method.family == "diffrax" else ""
+            msg = (
+                f"{name} was given no steps, expected steps, nfe or dt{also}; pass steps=100, say."
+            )
             raise MethodError(msg)
         return False
     if "dt" in options and not options.get("adaptive"):
@@ -179,6 +189,9 @@ def _fixed(
             f"they take is known afterwards; give rtol and atol{own}."
         )
         raise MethodError(msg)
+    if method.family == "torchsde" and grid not in (None, "uniform") and not times:
+        msg = f"grid = {grid!r} was given, but {name} takes equal steps; leave it out."
+        raise GridError(msg)
     if times and method.family == "torchsde":
         msg = (
             f"{name} takes equal steps, but a grid of given times was given; pass steps and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import adapter_cases as cases
@@ -265,3 +266,34 @@ def test_a_run_that_ends_in_nan_says_so() -> None:
     got = solve_with("torchdiffeq:rk4", ProbabilityFlow(VP, broken), state(1), 1.0, 0.1, steps=2)
     assert got.status is Status.NONFINITE
     assert got.nfe == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dt": 0.0}, "dt = 0.0, expected a finite number above 0"),
+        ({"dt": -0.1}, "dt = -0.1"),
+        ({"steps": 0}, "steps = 0, expected an integer of at least 1"),
+        ({"steps": -3}, "steps = -3"),
+        ({"dt": 0.1, "adaptive": True, "rtol": -1.0}, "rtol = -1.0, expected a finite number"),
+        ({"steps": 4, "rtol": 1e-9}, "pass adaptive=True with it"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_sentences(options, words):
+    score = sgmsolve.Gaussian([0.5, -0.2], [0.3, 0.3]).model(sgmsolve.VP())
+    reverse = sgmsolve.ReverseSDE(sgmsolve.VP(), score)
+    z = torch.zeros((2, 2), dtype=torch.float64)
+    with pytest.raises(MethodError, match=re.escape(words)):
+        solve_with("torchsde:srk", reverse, z, 1.0, 0.5, **options)
+    flow, wrong = sgmsolve.ProbabilityFlow(sgmsolve.VP(), score), {"rtol": float("nan")}
+    with pytest.raises(MethodError, match="rtol = nan"):
+        solve_with("torchdiffeq:dopri5", flow, z, 1.0, 0.5, atol=1e-5, **wrong)
+
+
+def test_a_path_that_is_too_short_is_refused():
+    score = sgmsolve.Gaussian([0.5, -0.2], [0.3, 0.3]).model(sgmsolve.VP())
+    z = torch.zeros((2, 2), dtype=torch.float64)
+    bm = torchsde.BrownianInterval(-1.0, -0.6, size=(2, 2), dtype=torch.float64, entropy=0)
+    reverse = sgmsolve.ReverseSDE(sgmsolve.VP(), score)
+    with pytest.raises(BackendError, match="make it longer"):
+        solve_with("torchsde:euler", reverse, z, 1.0, 0.5, dt=0.125, bm=bm)
