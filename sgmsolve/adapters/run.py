@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from sgmsolve._array import array_namespace
 from sgmsolve.adapters._common import check_sde, check_state, need
 from sgmsolve.errors import GridError, MethodError, ModelError, Status, unknown
+from sgmsolve.reverse._checks import positive, tolerance
 
 TORCHSDE = tuple("euler euler_heun heun log_ode midpoint milstein reversible_heun srk".split())
 FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
@@ -133,13 +133,9 @@ def _check_numbers(method: str, options: dict[str, Any]) -> None:
     for name in ("rtol", "atol", "dt", "dt_min", "tol"):
         values = options.get(name, 1.0)
         for value in values if isinstance(values, (tuple, list)) else (values,):
-            number = float(value) if isinstance(value, numbers.Real) else 1.0
-            if isinstance(value, (bool, str)) or not 0 < number < math.inf:
-                msg = f"{name} = {value!r}, expected a finite number above 0; try 1e-3, say."
-                raise MethodError(msg)
-    steps = options.get("steps", 1)
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
-        raise MethodError(f"steps = {steps!r}, expected an integer of at least 1.")
+            if isinstance(value, (numbers.Real, str)):  # arrays are the library's own matter
+                tolerance(name, value)
+    positive("steps", options.get("steps", 1))
     if method.startswith("torchsde") and not options.get("adaptive"):
         idle = [name for name in ("rtol", "atol", "dt_min") if name in options]
         if idle:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
-import operator
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,8 @@ from sgmsolve.adaptive._rows import State
 from sgmsolve.adaptive.control import Control
 from sgmsolve.adaptive.controllers import Controller
 from sgmsolve.errors import BackendError, GridError, MethodError, unknown
+from sgmsolve.reverse._checks import positive as positive
+from sgmsolve.reverse._checks import tolerance
 
 
 def check_state(z: Any, sde: Any) -> State:
@@ -204,26 +204,6 @@ def _time(t: Any, name: str) -> float:
     if not math.isfinite(value):
         raise GridError(f"{name} = {t!r}, expected a finite forward time.")
     return value
-
-
-def tolerance(name: str, value: Any) -> float:
-    """A finite number above 0; MethodError otherwise."""
-    number = float(value) if isinstance(value, numbers.Real) else math.nan
-    if isinstance(value, bool) or not (math.isfinite(number) and number > 0):
-        msg = f"{name} = {value!r}, expected a finite number above 0; try 1e-3, say."
-        raise MethodError(msg)
-    return number
-
-
-def positive(name: str, value: Any) -> int:
-    """An integer of at least 1; MethodError otherwise."""
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise MethodError(f"{name} = {value!r}, expected an integer of at least 1.")
-    return number
 
 
 def flag(name: str, options: dict[str, Any], default: bool) -> bool:

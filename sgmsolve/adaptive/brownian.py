@@ -25,10 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from sgmsolve._array import array_namespace
+from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.adaptive._rows import State, choose, on_device, overwrite, take
 from sgmsolve.adaptive.areas import bridge_split, combined, fresh
-from sgmsolve.adaptive.stepper import library
 from sgmsolve.backends.noise import KeyedNoise
 from sgmsolve.model.base import scalar_for
 
@@ -201,7 +200,7 @@ class Bridge(Source):
         self._insert(partial, split, at, rest, length)
         self.used = at + partial
         books = self._books(M, L, partial, split, at, length - rest)
-        work = _compiled() if library((self.like,)) == "jax" else _reveal_and_sum
+        work = _compiled() if kind_of(self.like) == "jax" else _reveal_and_sum
         made = []
         for k, parts in enumerate(self.pieces):
             self.pieces[k], total = work(parts, self.normals(k), **books)
@@ -274,7 +273,7 @@ class Bridge(Source):
         remainder: np.ndarray,
     ) -> dict[str, Any]:
         """What the device needs to know: weights, masks, lengths and rows, in time's order."""
-        fixed = library((self.like,)) == "jax"  # one program for all attempts
+        fixed = kind_of(self.like) == "jax"  # one program for all attempts
         depth = self.lengths.shape[1]
         places = range(depth if fixed else max(1, int(self.used.max(initial=0))))
         inside = [p < self.used for p in places]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sgmsolve._array import array_namespace
+from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.adaptive._rows import (
     State,
     choose,
@@ -32,7 +32,7 @@ from sgmsolve.adaptive._rows import (
 from sgmsolve.adaptive.brownian import Source
 from sgmsolve.adaptive.control import Control, error_norm, settled
 from sgmsolve.adaptive.solution import AdaptiveSolution
-from sgmsolve.adaptive.stepper import Field, Stepper, library
+from sgmsolve.adaptive.stepper import Field, Stepper
 from sgmsolve.errors import Status
 
 
@@ -95,7 +95,7 @@ class Batch:
         source: Source | None,
         observer: Callable[..., None] | None = None,
     ) -> None:
-        self.stepper, self.control, self.source, self.kind = stepper, control, source, library(z)
+        self.stepper, self.control, self.source, self.kind = stepper, control, source, kind_of(z[0])
         self.direction, self.times, self.observer = sde.direction, np.array(times), observer
         self.first_of, self.attempt_of = programs(stepper, sde, control, self.kind)
         n = z[0].shape[0]

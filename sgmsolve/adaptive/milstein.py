@@ -32,11 +32,11 @@ from typing import Any
 
 import numpy as np
 
-from sgmsolve._array import array_namespace
+from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.adaptive._rows import State, axpy, on_device, scaled, to_host
 from sgmsolve.adaptive.controllers import cautious
 from sgmsolve.adaptive.registry import Solver
-from sgmsolve.adaptive.stepper import Attempt, Field, Stepper, library
+from sgmsolve.adaptive.stepper import Attempt, Field, Stepper
 from sgmsolve.errors import BackendError, MethodError, unknown
 from sgmsolve.reverse.general import along
 
@@ -74,7 +74,7 @@ class Milstein(Stepper):
                 "symmetric in k and l, and use gotta-go-fast if it is not."
             )
             raise MethodError(msg)
-        if motions > 1 and library(z) == "numpy":
+        if motions > 1 and kind_of(z[0]) == "numpy":
             msg = (
                 f"milstein must differentiate the diffusion along {motions} motions, which numpy "
                 "cannot; use arrays of torch or jax."

@@ -11,7 +11,6 @@ import abc
 import dataclasses
 from typing import Any
 
-from sgmsolve._array import kind_of
 from sgmsolve.adaptive._rows import State
 
 
@@ -130,8 +129,3 @@ def motions(sde: Any, z: State, t: float) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(x.shape[1:]) for x in z)
     columns = sde.diffusion(tuple(x[:1] for x in z), t)[0].shape[-1]
     return ((int(columns),),)
-
-
-def library(z: State) -> str:
-    """``"numpy"``, ``"torch"`` or ``"jax"``."""
-    return kind_of(z[0])

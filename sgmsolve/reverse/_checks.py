@@ -1,14 +1,16 @@
-"""What drift and diffusion objects refuse, before any work."""
+"""What drift and diffusion objects, and the solvers that run them, refuse before any work."""
 
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from typing import Any
 
 import numpy as np
 
 from sgmsolve._array import array_namespace, kind_of
-from sgmsolve.errors import BackendError, GridError, ModelError, ProcessError, unknown
+from sgmsolve.errors import BackendError, GridError, MethodError, ModelError, ProcessError, unknown
 
 State = tuple[Any, ...]
 
@@ -139,3 +141,23 @@ def check_model(model: Any, process: Any) -> None:
             f"model.process."
         )
         raise ModelError(msg)
+
+
+def tolerance(name: str, value: Any) -> float:
+    """A finite number above 0; MethodError otherwise."""
+    number = float(value) if isinstance(value, numbers.Real) else math.nan
+    if isinstance(value, bool) or not (math.isfinite(number) and number > 0):
+        msg = f"{name} = {value!r}, expected a finite number above 0; try 1e-3, say."
+        raise MethodError(msg)
+    return number
+
+
+def positive(name: str, value: Any) -> int:
+    """An integer of at least 1; MethodError otherwise."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise MethodError(f"{name} = {value!r}, expected an integer of at least 1.")
+    return number

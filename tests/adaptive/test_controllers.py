@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+import sgmsolve
 from sgmsolve.adaptive import controllers
 from sgmsolve.adaptive.controllers import Controller
+from sgmsolve.adaptive.registry import find_solver
 from sgmsolve.errors import MethodError
 
 YES, NO = np.array([True]), np.array([False])
@@ -169,3 +171,25 @@ def test_all_libraries_agree(make):
 def test_impossible_controllers_are_refused(wrong):
     with pytest.raises(MethodError, match=r"is no controller; expected one to three finite gains"):
         Controller(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "grow"),
+    [
+        ("gotta-go-fast", 5.0),
+        ("dpm-solver-12", 2.0),
+        ("dpm-solver-23", 2.0),
+        ("exp-heun-euler", 2.0),
+        ("sra1", 1.5),
+        ("sra3", 1.5),
+        ("milstein", 1.5),
+    ],
+)
+def test_the_growth_that_the_solvers_document_is_what_they_allow(name, grow):
+    """By default a chance estimate of zero may not send a step over the rest of the interval."""
+    solver, process = find_solver(name), sgmsolve.VP()
+    kind = sgmsolve.ReverseSDE if solver.stochastic else sgmsolve.ProbabilityFlow
+    sde = kind(process, sgmsolve.Gaussian([0.0], [1.0]).model(process))
+    control = solver.controller(solver.make(sde)[0])
+    zero = np.zeros(1)
+    assert control(zero, control.begin(zero), zero == 0)[0] == grow
