@@ -47,6 +47,14 @@ class AnalysisError(SgmsolveError, ValueError):
     """An exact analysis that is not available for this plan and target."""
 
 
+class PreconditionError(SgmsolveError, ValueError):
+    """A preconditioner, mask or folder of images that makes no sense, or does not fit."""
+
+
+class ChainError(SgmsolveError, ValueError):
+    """A Markov chain with impossible settings, or one that was asked for what it lacks."""
+
+
 class SolveError(SgmsolveError, RuntimeError):
     """A run that failed; carries the ``Status`` as ``.status``, adaptive runs ``.solution`` too."""
 

@@ -19,23 +19,29 @@ ALLOWED = {
     "_grid_checks": {"process", "grid"},
     "grid": {"process", "phi", "_grid_checks"},
     "model": {"process", "phi"},
-    "target": {"process", "phi", "model"},
-    "plan": {"phi"},
-    "methods": {"plan", "process", "grid", "phi"},
-    "reverse": {"process", "model"},
-    "adapters": {"reverse", "model", "plan", "backends"},
-    "adaptive": {"process", "phi", "model", "reverse", "backends"},
+    "precondition": {"process", "phi"},
+    "target": {"process", "phi", "model", "precondition"},
+    "plan": {"phi", "precondition"},
+    "methods": {"plan", "process", "grid", "phi", "precondition"},
+    "reverse": {"process", "model", "precondition"},
+    "adapters": {"reverse", "model", "plan", "backends", "precondition"},
+    "adaptive": {"process", "phi", "model", "reverse", "backends", "precondition"},
     "likelihood": {"process", "model", "reverse", "backends", "adaptive"},
     "solving": {"process", "grid", "methods", "reverse", "backends", "adapters", "adaptive"},
-    "backends": {"plan"},
+    "backends": {"plan", "precondition"},
+    "mcmc": {
+        *("process", "grid", "phi", "model", "target", "reverse", "plan", "methods"),
+        *("backends", "adaptive", "sampling"),
+    },
     "conditioning": {"process", "phi", "plan", "backends"},
     "sampling": {
-        *("process", "phi", "grid", "model", "plan", "methods", "backends"),
+        *("process", "phi", "grid", "model", "plan", "methods", "backends", "precondition"),
         *("adapters", "adaptive", "solving"),  # loaded when one of their solvers is named
     },
     "analysis": {
         *("process", "grid", "phi", "model", "target", "plan", "methods", "backends"),
         *("reverse", "adapters", "adaptive", "solving", "sampling", "problems"),
+        *("precondition", "mcmc"),
     },
 }
 FREE = {"cli", "__init__"}

@@ -17,8 +17,8 @@ from sgmsolve.target.field import GaussianField as GaussianField
 from sgmsolve.target.gaussian import AbstractGaussian as AbstractGaussian
 from sgmsolve.target.gaussian import Gaussian as Gaussian
 from sgmsolve.target.mixture import GaussianMixture as GaussianMixture
-from sgmsolve.target.transform import AbstractTransform as AbstractTransform
-from sgmsolve.target.transform import DenseTransform as DenseTransform
-from sgmsolve.target.transform import FourierTransform as FourierTransform
-from sgmsolve.target.transform import IdentityTransform as IdentityTransform
-from sgmsolve.target.transform import LowRankTransform as LowRankTransform
+from sgmsolve.precondition.transform import AbstractTransform as AbstractTransform
+from sgmsolve.precondition.transform import DenseTransform as DenseTransform
+from sgmsolve.precondition.transform import FourierTransform as FourierTransform
+from sgmsolve.precondition.transform import IdentityTransform as IdentityTransform
+from sgmsolve.precondition.transform import LowRankTransform as LowRankTransform

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.errors import AnalysisError
-from sgmsolve.target.transform import AbstractTransform
+from sgmsolve.precondition.transform import AbstractTransform
 
 LARGEST_MATRIX = 4096
 

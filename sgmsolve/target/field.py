@@ -11,7 +11,7 @@ import numpy as np
 from sgmsolve.errors import TargetError
 from sgmsolve.target.base import host_array
 from sgmsolve.target.gaussian import AbstractGaussian
-from sgmsolve.target.transform import FourierTransform
+from sgmsolve.precondition.transform import FourierTransform
 
 
 class GaussianField(AbstractGaussian):

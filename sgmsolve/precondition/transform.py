@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import array_namespace
-from sgmsolve.target.constants import Constants
+from sgmsolve.precondition.constants import Constants
 
 
 class AbstractTransform(abc.ABC):

@@ -1,0 +1,1 @@
+"""Denoising MCMC: chains on (x, sigma), and our plans to denoise what they visit."""
