@@ -157,13 +157,13 @@ class PlanSolver(diffrax.AbstractItoSolver):
         boundaries = np.array([node.boundary for node in nodes])
         counts = np.diff(boundaries)
         static, rows = lowered(_prepared(self.plan, term.model, y0))
-        tables = [jnp.asarray(table) for table in rows]
+        tables = jax.tree.map(jnp.asarray, rows)
         draws = _draws(term, self.plan, static, y0[0])
         first, count = jnp.asarray(boundaries)[n], jnp.asarray(counts)[n]
         model = native(static.predicts, term.model)
 
         def run_row(i: Any, kept: Any) -> Any:
-            xs = Rows(*(table[first + i] for table in tables))  # type: ignore[arg-type]
+            xs = jax.tree.map(lambda table: table[first + i], tables)
             registers, history, _, _ = _row(static, model, xs, kept[:km], kept[km:], draws(xs))
             return *registers, *history
 
@@ -193,6 +193,12 @@ def make_solver(plan: Any) -> PlanSolver:
     """The solver; see :func:`sgmsolve.adapters.plan_solver`."""
     if not isinstance(plan, Plan):
         msg = f"plan_solver was given a {type(plan).__name__}; build a plan with build_plan."
+        raise BackendError(msg)
+    if plan.tail:
+        msg = (
+            f"plan {plan.name!r} has coefficients for each mode or sample, which diffrax does not "
+            f"run; use sgmsolve.solve."
+        )
         raise BackendError(msg)
     nodes = plan.nodes
     pairs = list(itertools.pairwise(nodes))

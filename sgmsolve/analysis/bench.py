@@ -96,7 +96,7 @@ class Bench:
         AnalysisError as ``exact.error``.
         """
         p = self.problem
-        if p.process.m == 1 or exact.ends_with_data(plan):
+        if p.process.m == 1 or plan.ends_with_data:
             return exact.error(plan, p.target, p.process, "w2")
         made = exact.output_moments(plan, p.target, p.process)
         wanted = exact.marginal(p.target, p.process, plan.t_end)

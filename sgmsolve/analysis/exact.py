@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sgmsolve.analysis import operated
 from sgmsolve.analysis.moments import Moments, distance
 from sgmsolve.errors import AnalysisError, unknown
 from sgmsolve.plan import Plan
@@ -44,9 +45,13 @@ def output_moments(
 
     Raises:
         AnalysisError: the target is not Gaussian or has other modes than ``start``, the plan uses
-            operators that share no transform with the target, or it was built for another process.
+            operators that share no transform with the target beyond 1024 dimensions, or it was
+            built for another process.
     """
     check(plan, target, process)
+    joint = operated.resolve(plan, target)
+    if joint is not target:
+        return _operated(plan, joint, process, start)
     law = _start(plan, target, process, start)
     mean, cov = _prelude(plan, law)
     if mean.shape[1] <= FEW:
@@ -61,6 +66,23 @@ def output_moments(
             mean, cov = _row(mean, cov, gains[i], offsets[i], matrices[r], noises[r])
     m = plan.m
     return Moments(mean[:m], cov[:m, :m], law.multiplicity)
+
+
+def _operated(plan: Plan, joint: Any, process: Any, start: str | Moments) -> Moments:
+    """Moments of a plan that is not plain; ``joint`` are the target's modes."""
+    law = _start(plan, joint, process, start)
+    if start != "exact":  # the plan sees states less the frame's mean
+        shift = np.asarray(process.loading(plan.t_start))[:, None] * joint.shift
+        law = Moments(law.mean - shift, law.covariance, law.multiplicity)
+    law = joint.together(law)
+    chunk = max(1, CHUNK // (len(joint.lam) * joint.size))
+    mean, cov = operated.moments(
+        plan, joint, law, lambda times: predictions(joint, process, plan.predicts, times), chunk
+    )
+    m = plan.m * joint.size
+    factor = 1.0 if plan.ends_with_data else np.asarray(process.loading(plan.t_end))[:, None]
+    shift = joint.shift * factor if joint.size == 1 else 0.0
+    return Moments(mean[:m].real + shift, cov[:m, :m].real, law.multiplicity)
 
 
 def marginal(target: Any, process: Any, t: float) -> Moments:
@@ -79,12 +101,6 @@ def data_law(target: Any) -> Moments:
     return Moments(mean[None], values[None, None], multiplicity)
 
 
-def ends_with_data(plan: Plan) -> bool:
-    """Whether the last row replaces the state by its data prediction (time stands still)."""
-    nodes = plan.nodes
-    return len(nodes) > 1 and nodes[-1].time == nodes[-2].time
-
-
 def error(
     plan: Plan,
     target: Any,
@@ -98,9 +114,26 @@ def error(
     marginal at ``plan.t_end``. Raises AnalysisError as ``output_moments`` and ``distance`` do.
     """
     output = output_moments(plan, target, process, start)
-    if ends_with_data(plan):
-        return distance(output.component(0), data_law(target), metric)
-    return distance(output, marginal(target, process, plan.t_end), metric)
+    reference = reference_law(plan, target, process)
+    parts = len(reference.mean)
+    if parts < len(output.mean):  # the data are the first component
+        output = Moments(
+            output.mean[:parts], output.covariance[:parts, :parts], output.multiplicity
+        )
+    return distance(output, reference, metric)
+
+
+def reference_law(plan: Plan, target: Any, process: Any) -> Moments:
+    """What the plan's output should be, in the modes that the plan keeps apart."""
+    check(plan, target, process)
+    joint = operated.resolve(plan, target)
+    if plan.ends_with_data:
+        return data_law(target) if joint is target else joint.law()
+    if joint is target:
+        return marginal(target, process, plan.t_end)
+    law = marginal(joint, process, plan.t_end)
+    shift = np.asarray(process.loading(plan.t_end))[:, None] * joint.shift
+    return joint.together(Moments(law.mean + shift, law.covariance, law.multiplicity))
 
 
 def check(plan: Plan, target: Any, process: Any) -> None:
@@ -110,13 +143,6 @@ def check(plan: Plan, target: Any, process: Any) -> None:
             f"exact moments need a Gaussian target, but {type(target).__name__} is not one: its "
             f"exact prediction is not affine in the state. Use samples and analysis.metrics "
             f"instead."
-        )
-        raise AnalysisError(msg)
-    if tuple(plan.operators) != ("I",):
-        msg = (
-            f"plan {plan.name!r} uses the operators {', '.join(plan.operators)}, which share no "
-            f"transform with the target; exact moments go mode by mode and need plans whose only "
-            f"operator is I."
         )
         raise AnalysisError(msg)
     if plan.process != process.spec():

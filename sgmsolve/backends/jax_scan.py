@@ -18,12 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgmsolve.backends.acting import Acting
 from sgmsolve.backends.jax_noise import normals, where
+from sgmsolve.backends.lowering import flat
 from sgmsolve.backends.noise import KeyedNoise
 from sgmsolve.backends.prediction import checked, native, tables
 from sgmsolve.backends.runner import Runner, finish
 from sgmsolve.backends.state import Solution
 from sgmsolve.plan import Plan
+from sgmsolve.plan.parts import Word
 
 Pattern = tuple[tuple[int, ...], ...]
 
@@ -85,7 +88,8 @@ class Static(NamedTuple):
 
     ``outputs``: sources of every register component, over all rows; sources are registers,
     predictions (newest first), then ``columns``; ``always``: whether every row draws that column.
-    ``conversion``: the same for the conversion of predictions, None if there is none.
+    ``conversion``: the same for the conversion of predictions, None if there is none. ``acts``: the
+    same for what each word of operators acts on.
     """
 
     m: int
@@ -98,6 +102,8 @@ class Static(NamedTuple):
     always: tuple[bool, ...]
     conversion: Pattern | None
     freeze: bool
+    acts: tuple[tuple[Word, Pattern], ...]
+    acting: Acting | None
 
 
 class Rows(NamedTuple):
@@ -108,19 +114,20 @@ class Rows(NamedTuple):
     table: np.ndarray
     drawn: np.ndarray
     conversion: np.ndarray
+    acts: tuple[np.ndarray, ...]
 
 
 def _lowered(run: Runner) -> tuple[Static, Rows]:
     """Static structure and float64 tables of a run."""
     plan, low = run.plan, run.lowered
-    rows, km = plan.rows, plan.k * plan.m
-    used = plan.noise != 0
-    columns = np.flatnonzero(used.any(axis=(0, 1)))
-    drawn = used.any(axis=1)[:, columns]
-    kicks = plan.kick.transpose(0, 1, 3, 2).reshape(rows, km, -1)
-    table = np.concatenate([plan.move, kicks, plan.noise[:, :, columns]], axis=2)
+    active = [plan.active_draws(r) for r in range(plan.rows)]
+    columns = np.array(sorted({j for row in active for j in row}), dtype=int)
+    drawn = np.array([np.isin(columns, row) for row in active])
+    kept = [*range(plan.k * plan.m + plan.history * plan.p)]
+    kept += [len(kept) + j for j in columns]
+    table, *acts = (flat(plan, source)[:, :, kept] for source in plan.sources)
     matrices = run.tables.matrices
-    conversion = np.zeros((rows, 0)) if matrices is None else np.stack(matrices)
+    conversion = np.zeros((plan.rows, 0)) if matrices is None else np.stack(matrices)
     static = Static(
         m=low.m,
         p=low.p,
@@ -129,11 +136,13 @@ def _lowered(run: Runner) -> tuple[Static, Rows]:
         predicts=plan.predicts,
         outputs=_pattern(table),
         columns=tuple(columns.tolist()),
-        always=tuple(drawn.all(axis=0).tolist()),
+        always=tuple(bool(drawn[:, i].all()) for i in range(len(columns))),
         conversion=None if matrices is None else _pattern(conversion),
         freeze=run.on_nonfinite == "stop",
+        acts=tuple((p.word, _pattern(a)) for p, a in zip(plan.parts, acts, strict=True)),
+        acting=low.acting,
     )
-    return static, Rows(np.arange(rows), plan.t, table, drawn, conversion)
+    return static, Rows(np.arange(plan.rows), plan.t, table, drawn, conversion, tuple(acts))
 
 
 def _pattern(table: np.ndarray) -> Pattern:
@@ -160,6 +169,7 @@ def lowered(run: Runner) -> tuple[Static, Rows]:
             rows.table.astype(real),
             rows.drawn,
             rows.conversion.astype(real),
+            tuple(table.astype(real) for table in rows.acts),
         )
         found = cache[key, exact, run.on_nonfinite] = static, rows
     return found
@@ -190,7 +200,23 @@ def _row(
     predictions = (*e, *history)
     sources = [*registers, *predictions, *draws]
     after = tuple(_combine(static.outputs, xs.table, sources))
+    if static.acting is not None:
+        after = _acted(static, xs, sources, after)
     return after, predictions[: static.keep], e, JaxOps.finite(e)
+
+
+def _acted(static: Static, xs: Rows, sources: list[Any], after: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The registers with what operators make of their sums added."""
+    assert static.acting is not None
+    made = [
+        _combine(pattern, t, sources) for (_, pattern), t in zip(static.acts, xs.acts, strict=True)
+    ]
+    out = list(after)
+    for i in range(len(out)):
+        words = {word: made[w][i] for w, (word, used) in enumerate(static.acts) if used[i]}
+        if words:
+            out[i] = out[i] + static.acting.apply(words)
+    return tuple(out)
 
 
 def _scan(static: Static, model: Any) -> Callable[..., Any]:
@@ -264,7 +290,7 @@ def advance(run: Runner) -> tuple[list[Any], list[Any], tuple[Any, ...]]:
         for i, column in enumerate(static.columns)
     ]
     function = compiled(run.model, static, "row")
-    xs = Rows(*(table[r] for table in rows))
+    xs = jax.tree.map(lambda table: table[r], rows)
     after, kept, e, _ = function(xs, tuple(run.registers), tuple(run.history), draws)
     return list(after), list(kept), e
 
@@ -277,7 +303,7 @@ def scan(run: Runner) -> Solution:
     at = where(noise, batch) if static.columns and isinstance(noise, KeyedNoise) else None
     first = run.r
     if first:
-        rows = Rows(*(table[first:] for table in rows))
+        rows = jax.tree.map(lambda table: table[first:], rows)
     function = compiled(run.model, static, "scan")
     registers, history, flags = function(rows, tuple(run.registers), tuple(run.history), at)
     run.registers, run.history = list(registers), list(history)
@@ -289,7 +315,7 @@ def scan(run: Runner) -> Solution:
 
 def scannable(run: Runner) -> bool:
     """Whether all draws can be made inside the scan: native keyed noise, or none."""
-    if run.immediate:
+    if run.immediate or run.lowered.spread:
         return False
     native_noise = isinstance(run.noise, KeyedNoise) and run.noise.generator == "native"
-    return native_noise or not np.any(run.plan.noise)
+    return native_noise or not run.plan.stochastic

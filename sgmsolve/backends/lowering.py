@@ -5,7 +5,9 @@ A row computes each register component as a sum of ``coefficient * source`` over
     sources = registers (k m) + predictions, newest first (K p) + this row's draws
 
 so one ``combine(terms, sources)`` is all that a backend has to supply. Python floats take the dtype
-of the array they multiply, so a float32 state stays float32 while the table stays float64.
+of the array they multiply, so a float32 state stays float32 while the table stays float64. In plans
+whose entries have a trailing axis coefficients are arrays (Q,) or (B,), see ``spread``; what
+operators act on are sums of their own, see ``acting``.
 """
 
 from __future__ import annotations
@@ -16,20 +18,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgmsolve.backends.acting import Acting
 from sgmsolve.errors import PlanError
 from sgmsolve.plan import Plan
+from sgmsolve.plan.parts import TABLES, Word
 
-Term = tuple[float, int, bool]
+Term = tuple[Any, int, bool]
 """(coefficient, source, whether no later term of the row reads this source)."""
 
 Terms = tuple[Term, ...]
 
 
 class Row(NamedTuple):
-    """What one row computes: ``outputs`` (register component, terms), ``draws`` its columns."""
+    """What one row computes: ``outputs`` (register component, terms), ``draws`` its columns.
+
+    ``acts``: for each register component, the sums (word, terms) that operators act on.
+    """
 
     outputs: tuple[tuple[int, Terms], ...]
     draws: tuple[int, ...]
+    acts: tuple[tuple[tuple[Word, Terms], ...], ...] = ()
 
 
 class Lowered(NamedTuple):
@@ -43,10 +51,13 @@ class Lowered(NamedTuple):
     k: int
     p: int
     keep: int
-    times: tuple[float, ...]
-    after: tuple[float, ...]
+    times: tuple[Any, ...]
+    after: tuple[Any, ...]
     prelude: Row
     rows: tuple[Row, ...]
+    acting: Acting | None = None
+    frame: Any = None
+    spread: bool = False
 
 
 _lowered: weakref.WeakKeyDictionary[Plan, Lowered] = weakref.WeakKeyDictionary()
@@ -70,7 +81,14 @@ def plan_key(plan: Plan) -> str:
     found = _keys.get(plan)
     if found is None:
         digest = hashlib.sha256()
-        tables = (plan.t, plan.move, plan.kick, plan.noise, plan.prelude_move, plan.prelude_noise)
+        tables = [plan.t, *(getattr(p, name) for p in plan.sources for name in TABLES)]
+        for letter in sorted(plan.operands):
+            digest.update(f"{letter} {plan.operands[letter]!r}".encode())
+            gains = getattr(plan.operands[letter], "eigenvalues", None)
+            tables += [] if gains is None else [gains]
+        digest.update(" ".join(plan.operators).encode())
+        if plan.frame is not None:
+            tables += [plan.frame.eigenvalues, plan.frame.mean]
         for table in tables:
             digest.update(str(table.shape).encode())
             digest.update(np.ascontiguousarray(table, dtype=np.float64).tobytes())
@@ -79,22 +97,21 @@ def plan_key(plan: Plan) -> str:
 
 
 def _lower(plan: Plan) -> Lowered:
-    rows, km = plan.rows, plan.k * plan.m
-    move = np.asarray(plan.move, dtype=np.float64)
-    kick = np.asarray(plan.kick, dtype=np.float64)
-    noise = np.asarray(plan.noise, dtype=np.float64)
-    for lag in range(1, plan.history):
-        if np.any(kick[:lag, :, :, lag]):
-            msg = (
-                f"plan {plan.name!r} reads the prediction of {lag} row(s) ago in its first {lag} "
-                "row(s), where there is none; those weights must be zero."
-            )
-            raise PlanError(msg)
-    # (R, km, km + K p + L): predictions newest first, as the executors keep them.
-    kicks = kick.transpose(0, 1, 3, 2).reshape(rows, km, plan.history * plan.p)
-    table = np.concatenate([move, kicks, noise], axis=2)
-    prelude = np.concatenate([plan.prelude_move, plan.prelude_noise], axis=1).astype(np.float64)
-    times = np.asarray(plan.t, dtype=np.float64).tolist()
+    km = plan.k * plan.m
+    check_history(plan)
+    table, prelude = flat(plan, plan), flat_prelude(plan)
+    rows, start = _rows(table, km + plan.history * plan.p), _rows(prelude[None], plan.m)
+    acting = None
+    if plan.parts:
+        acting = Acting.of(plan)
+        parts = [(p.word, flat(plan, p)) for p in plan.parts]
+        rows = [
+            _with_acts(plan, r, row, [(word, table[r]) for word, table in parts])
+            for r, row in enumerate(rows)
+        ]
+        parts = [(p.word, flat_prelude(p)) for p in plan.parts]
+        start = [_with_acts(plan, -1, start[0], parts)]
+    times = list(np.asarray(plan.t, dtype=np.float64)) if plan.each_sample else plan.t.tolist()
     return Lowered(
         name=plan.name,
         m=plan.m,
@@ -103,13 +120,42 @@ def _lower(plan: Plan) -> Lowered:
         keep=(plan.history - 1) * plan.p,
         times=tuple(times),
         after=(*times[1:], float(plan.t_end)),
-        prelude=_rows(prelude[None], plan.m)[0],
-        rows=tuple(_rows(table, km + plan.history * plan.p)),
+        prelude=start[0],
+        rows=tuple(rows),
+        acting=acting,
+        frame=plan.frame,
+        spread=bool(plan.tail),
     )
+
+
+def check_history(plan: Plan) -> None:
+    """PlanError if a row reads a prediction from before the first row."""
+    for lag in range(1, plan.history):
+        if any(np.any(source.kick[:lag, :, :, lag]) for source in plan.sources):
+            msg = (
+                f"plan {plan.name!r} reads the prediction of {lag} row(s) ago in its first {lag} "
+                "row(s), where there is none; those weights must be zero."
+            )
+            raise PlanError(msg)
+
+
+def flat(plan: Plan, source: Any) -> np.ndarray:
+    """(R, km, km + K p + L): move, kick with predictions newest first, noise, of plan or part."""
+    kicks = np.swapaxes(source.kick, 2, 3)
+    kicks = kicks.reshape(*kicks.shape[:2], plan.history * plan.p, *plan.tail)
+    return np.concatenate([source.move, kicks, source.noise], axis=2).astype(np.float64)
+
+
+def flat_prelude(source: Any) -> np.ndarray:
+    """(km, m + L0): the prelude's two tables side by side."""
+    both = [source.prelude_move, source.prelude_noise]
+    return np.concatenate(both, axis=1).astype(np.float64)
 
 
 def _rows(table: np.ndarray, first: int) -> list[Row]:
     """Term lists of all rows; sources from ``first`` on are draws, those with an entry."""
+    if table.ndim > 3:  # coefficients are arrays: no number is compared with 1
+        return [Row(_spread_terms(row), tuple(range(table.shape[2] - first))) for row in table]
     drawn = (table[:, :, first:] != 0).any(axis=1).tolist()
     out = []
     for entries, used in zip(table.tolist(), drawn, strict=True):
@@ -118,6 +164,37 @@ def _rows(table: np.ndarray, first: int) -> list[Row]:
             entries = [x[:first] + [x[first + j] for j in draws] for x in entries]
         out.append(Row(mark_last(pattern(entries)), draws))
     return out
+
+
+def _spread_terms(table: np.ndarray) -> tuple[tuple[int, Terms], ...]:
+    """Term lists of one row whose coefficients are arrays."""
+    return tuple(
+        (i, tuple((c, j, False) for j, c in enumerate(entries) if np.any(c)))
+        for i, entries in enumerate(table)
+    )
+
+
+def _with_acts(plan: Plan, r: int, row: Row, parts: list[tuple[Word, np.ndarray]]) -> Row:
+    """A row with what operators act on; its sources are kept alive, and all its draws are made."""
+    draws = tuple(plan.active_draws(r))
+    first = plan.m if r < 0 else plan.k * plan.m + plan.history * plan.p
+
+    def place(source: int, made: tuple[int, ...]) -> int:
+        return source if source < first else first + draws.index(made[source - first])
+
+    everything = tuple(range(plan.draws.shape[-1] if r >= 0 else len(plan.prelude_draws)))
+    outputs = [
+        (i, tuple((c, place(s, row.draws), False) for c, s, _ in terms)) for i, terms in row.outputs
+    ]
+    acts = []
+    for i in range(plan.k * plan.m):
+        found = []
+        for word, table in parts:
+            used = np.flatnonzero(table[i]).tolist()
+            terms = tuple((float(table[i, j]), place(j, everything), False) for j in used)
+            found += [(word, terms)] if terms else []
+        acts.append(tuple(found))
+    return Row(tuple(outputs), draws, tuple(acts))
 
 
 def pattern(values: list[list[float]]) -> list[tuple[int, list[tuple[float, int]]]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sgmsolve.backends.acting import combine_spread
 from sgmsolve.backends.lowering import Lowered, Row, lower
 from sgmsolve.backends.prediction import tables
 from sgmsolve.plan import Plan
@@ -86,7 +87,7 @@ class NumpyOps:
 def start(lowered: Lowered, ops: Any, z: State, draw: Draw) -> tuple[list[Any], list[Any]]:
     """Registers (k m arrays) before the first row, and the (K - 1) p predictions not yet made."""
     sources = [*z, *(draw(-1, j) for j in lowered.prelude.draws)]
-    registers = _outputs(lowered.prelude, ops, sources, z[0])
+    registers = _outputs(lowered, lowered.prelude, ops, sources, z[0])
     return registers, [ops.zeros(z[0]) for _ in range(lowered.keep)]
 
 
@@ -107,13 +108,21 @@ def advance(
     if row.draws:
         sources += [draw(r, j) for j in row.draws]
     registers.clear()
-    return _outputs(row, ops, sources, like), predictions[: lowered.keep], e
+    return _outputs(lowered, row, ops, sources, like), predictions[: lowered.keep], e
 
 
-def _outputs(row: Row, ops: Any, sources: list[Any], like: Any) -> list[Any]:
+def _outputs(lowered: Lowered, row: Row, ops: Any, sources: list[Any], like: Any) -> list[Any]:
     out: list[Any] = [None] * len(row.outputs)
+    if lowered.spread:
+        for i, terms in row.outputs:
+            out[i] = combine_spread(terms, sources, lowered.frame) if terms else ops.zeros(like)
+        return out
     for i, terms in row.outputs:
         out[i] = ops.combine(terms, sources) if terms else ops.zeros(like)
+    for i, acts in enumerate(row.acts):
+        if acts and lowered.acting is not None:
+            made = lowered.acting.apply({word: ops.combine(t, sources) for word, t in acts})
+            out[i] = out[i] + made
     return out
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgmsolve._array import kind_of
+from sgmsolve.backends._seeds import cast
+from sgmsolve.backends.acting import combine_spread
 from sgmsolve.backends.lowering import Lowered, Terms, lower, mark_last, pattern
 from sgmsolve.errors import BackendError, ModelError
 from sgmsolve.plan import Plan
@@ -42,15 +44,23 @@ def native(kind: str, model: Any) -> Any:
 def conversions(plan: Plan, model: Any) -> list[np.ndarray] | None:
     """Matrices (p, m + p_model), one a row: prediction = matrix (z, model(z, t)); None: as it is.
 
+    Plans whose samples have times of their own have a last axis (B,).
+
     Raises ProcessError, before any evaluation, where the conversion does not exist.
     """
     if model.predicts == plan.predicts:
         return None
-    out = []
-    for t in np.asarray(plan.t, dtype=np.float64).tolist():
+
+    def at(t: float) -> np.ndarray:
         a, b = model.process.conversion(model.predicts, plan.predicts, t)
-        out.append(np.concatenate([np.asarray(a, np.float64), np.asarray(b, np.float64)], axis=-1))
-    return out
+        return np.concatenate([np.asarray(a, np.float64), np.asarray(b, np.float64)], axis=-1)
+
+    times = np.asarray(plan.t, dtype=np.float64)
+    if not plan.each_sample:
+        return [at(t) for t in times.tolist()]
+    distinct, where = np.unique(times, return_inverse=True)
+    made = np.stack([at(t) for t in distinct.tolist()], axis=-1)
+    return [made[..., row] for row in where.reshape(times.shape)]
 
 
 class Tables(NamedTuple):
@@ -72,8 +82,16 @@ def tables(plan: Plan, model: Any) -> Tables:
     check_process(plan, model)
     matrices = conversions(plan, native(plan.predicts, model))
     expected = plan.p if matrices is None else matrices[0].shape[1] - plan.m
-    terms = None if matrices is None else [mark_last(pattern(x.tolist())) for x in matrices]
+    terms = None if matrices is None else [_terms(x) for x in matrices]
     return Tables(lower(plan), expected, matrices, terms)
+
+
+def _terms(matrix: np.ndarray) -> tuple[tuple[int, Terms], ...]:
+    if matrix.ndim == 2:
+        return mark_last(pattern(matrix.tolist()))
+    return tuple(
+        (i, tuple((c, j, False) for j, c in enumerate(row))) for i, row in enumerate(matrix)
+    )
 
 
 class Predictor:
@@ -82,17 +100,23 @@ class Predictor:
     def __init__(self, plan: Plan, model: Any, made: Tables, ops: Any) -> None:
         self.model, self.ops = native(plan.predicts, model), ops
         self.times, self.expected, self.terms = made.lowered.times, made.expected, made.terms
+        # Coefficients of predictions are one a sample where times are, but never one a mode.
+        self.spread = made.lowered.spread and made.lowered.frame is None
 
     def __call__(self, z: State, r: int) -> State:
         """The prediction of row ``r`` at the point ``z``."""
-        e = self.model(z, self.times[r])
+        t = cast(self.times[r], z[0]) if self.spread else self.times[r]
+        e = self.model(z, t)
         e = checked(e, z, self.expected, self.ops, r, self.times[r])
         if self.terms is None:
             return e
         sources, out = [*z, *e], [None] * len(self.terms[r])
         del e
         for i, terms in self.terms[r]:
-            out[i] = self.ops.combine(terms, sources) if terms else self.ops.zeros(z[0])
+            if self.spread:
+                out[i] = combine_spread(terms, sources, None)
+            else:
+                out[i] = self.ops.combine(terms, sources) if terms else self.ops.zeros(z[0])
         return tuple(out)
 
 

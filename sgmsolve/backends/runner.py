@@ -7,6 +7,7 @@ from typing import Any
 
 from sgmsolve._array import kind_of
 from sgmsolve.backends._seeds import like_array
+from sgmsolve.backends.framed import Framed
 from sgmsolve.backends.lowering import plan_key
 from sgmsolve.backends.noise import Noise
 from sgmsolve.backends.numpy_loop import NumpyOps, advance, start
@@ -57,6 +58,10 @@ class Runner:
         on_nonfinite: str,
         check: str,
     ) -> None:
+        self.framed = None if plan.frame is None else Framed(plan, model)
+        self.counted = Counted(model)
+        if self.framed is not None:  # from here on states and predictions are coefficients
+            z, model = self.framed.encode(z, plan.t_start), self.framed
         self.plan, self.model, self.z, self.noise = plan, model, z, noise
         self.between, self.on_nonfinite = between, on_nonfinite
         self.kind = kind_of(z[0])
@@ -66,7 +71,6 @@ class Runner:
         self.tables = self.ops.tables(plan, model)
         self.lowered = self.tables.lowered
         self.predictor = Predictor(plan, model, self.tables, self.ops)
-        self.counted = Counted(model)
         self.draw = noise.bind(plan, z)
         self._noise: str | None = None
         self.r = 0
@@ -129,7 +133,7 @@ class Runner:
         return prediction
 
     def _row(self) -> tuple[list[Any], list[Any], tuple[Any, ...]]:
-        if self.kind == "jax":
+        if self.kind == "jax" and not self.lowered.spread:
             from sgmsolve.backends.jax_scan import advance as jax_advance
 
             return jax_advance(self)
@@ -164,7 +168,8 @@ class Runner:
 
     def _between(self, hook: Callable[..., Any]) -> None:
         m, calls = self.lowered.m, self.counted.calls
-        z, t = tuple(self.registers[:m]), self.lowered.after[self.r]
+        t = self.lowered.after[self.r]
+        z = self.shown(self.registers, self.r + 1)
         given = hook(self.r, z, t, self.counted)
         self.nfe += self.counted.calls - calls
         if given is None:
@@ -185,14 +190,21 @@ class Runner:
             raise BackendError(msg)
         if self.clear is not None:  # what is frozen stays so
             parts = tuple(self.ops.where(self.clear, a, b) for a, b in zip(parts, z, strict=True))
-        self.registers[:m] = parts
+        self.registers[:m] = parts if self.framed is None else self.framed.encode(parts, t)
+
+    def shown(self, registers: Any, row: int) -> tuple[Any, ...]:
+        """The state that the first register holds after ``row`` rows, as the user knows it."""
+        z = tuple(registers[: self.lowered.m])
+        if self.framed is None:
+            return z
+        time = self.lowered.after[row - 1] if row else self.plan.t_start
+        return self.framed.decode(z, time, row == self.plan.rows and self.plan.ends_with_data)
 
     def step(self, prediction: tuple[Any, ...]) -> Step:
         """The moment after the row just run."""
-        r, m = self.r - 1, self.lowered.m
-        registers = tuple(self.registers)
-        t = self.lowered.after[r]
-        return Step(r, t, registers[:m], registers, prediction, self.nfe, self.state(self.r))
+        r, registers = self.r - 1, tuple(self.registers)
+        t, z = self.lowered.after[r], self.shown(self.registers, self.r)
+        return Step(r, t, z, registers, prediction, self.nfe, self.state(self.r))
 
     def state(self, row: int) -> State:
         """Where to go on from."""
@@ -207,7 +219,7 @@ class Runner:
 
     def solution(self) -> Solution:
         """Read the flags, decide the status; raises SolveError."""
-        z, flags = tuple(self.registers[: self.lowered.m]), None
+        z, flags = self.shown(self.registers, self.r), None
         if self.on_nonfinite != "ignore" and self.bad is None:
             if not self.stopped:
                 self.flags.append(self.ops.finite(z))

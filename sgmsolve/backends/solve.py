@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve._array import kind_of
+from sgmsolve.backends.framed import Framed
 from sgmsolve.backends.noise import Noise, make_noise
 from sgmsolve.backends.runner import Runner, operations
 from sgmsolve.backends.state import Solution, State, Step
@@ -166,9 +167,12 @@ def prepare(
             "State.load(path)."
         )
         raise BackendError(msg)
+    given = z
     if z is None and resume is not None:
         z = resume.registers[: plan.m]
     state = check_state(plan, z)
+    if given is None and plan.frame is not None:  # a saved state holds coefficients
+        state = Framed(plan, model).decode(state, plan.t_start)
     if check == "each-row" and operations(kind_of(state[0])).is_traced(state[0]):
         msg = (
             "check = 'each-row' reads flags on the host, which cannot be done inside jax.jit, grad "
@@ -211,6 +215,14 @@ def check_state(plan: Plan, z: Any) -> tuple[Any, ...]:
             raise BackendError(msg)
     if like.ndim == 0:
         msg = "the state is 0-dimensional, expected (batch, *shape); use x[None] for one sample."
+        raise BackendError(msg)
+    for operator in plan.operands.values():
+        operator.check(tuple(like.shape[1:]))
+    if plan.each_sample and like.shape[0] != plan.tail[0]:
+        msg = (
+            f"plan {plan.name!r} has {plan.tail[0]} samples with times of their own, but the batch "
+            f"has {like.shape[0]}; stack one plan a sample."
+        )
         raise BackendError(msg)
     if not operations(kinds[0]).is_floating(like):
         msg = f"the state's dtype is {like.dtype}, expected a real floating type; cast it first."

@@ -10,20 +10,27 @@
     plan = b.plan()
 
 Coefficients may be floats, mpmath numbers (then the tables hold mpmath numbers: that is how weights
-are verified to 50 digits) or matrices acting on components.
+are verified to 50 digits), matrices acting on components, with a frame one-dimensional arrays with
+an entry for each of ``frame.values``, and operators:
+
+    b = PlanBuilder(process, grid, predicts="score", operands={"M": preconditioner})
+    M, A = b.operator("M"), b.operator("M M^T")
+    b.advance(x + h * (A @ score) + noise * (M @ b.xi()))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import GridError, PlanError
-from sgmsolve.plan.affine import Affine
+from sgmsolve.plan.affine import Affine, Operators
 from sgmsolve.plan.compile import compile_plan
+from sgmsolve.plan.frame import Frame
+from sgmsolve.plan.parts import parse
 from sgmsolve.plan.plan import DRAW_KINDS, Plan
 
 
@@ -39,10 +46,13 @@ class PlanBuilder:
         name, options, orders, start, reference: recorded in the plan.
         denoise: add a last row that replaces the state by the data prediction (Tweedie).
         draws: default kind of ``xi()``, see ``DRAW_KINDS``.
+        operands: letters that words of operators are made of, ``{"M": preconditioner}``.
+        frame: the Gaussian fit in whose centred modes the formulas are written: states, predictions
+            and draws are coefficients, for processes of one component.
 
     Raises:
         GridError: the grid has fewer than two points, does not decrease or leaves the process's
-            range.
+            range; PlanError: a frame for a process of several components.
     """
 
     def __init__(
@@ -58,10 +68,19 @@ class PlanBuilder:
         reference: str = "",
         denoise: bool = False,
         draws: str = "iid",
+        operands: Mapping[str, Any] | None = None,
+        frame: Frame | None = None,
     ) -> None:
         self.process = process
         self.predicts = predicts
         self.m = process.m
+        self.operands, self.frame = dict(operands or {}), frame
+        if frame is not None and self.m > 1:
+            msg = (
+                f"method {name!r} was given a frame of modes for {type(process).__name__}, which "
+                f"has {self.m} components; frames are for processes of one component."
+            )
+            raise PlanError(msg)
         self.times = check_times(grid, process)
         self.name, self.options = name, dict(options or {})
         self.orders, self.start, self.reference = dict(orders or {}), start, reference
@@ -76,9 +95,22 @@ class PlanBuilder:
         self.draw_of: dict[int, tuple[str, float, float]] = {}
         self.points: list[tuple[int, Any]] = []  # (state symbol, time) of every row
         self.nodes: list[tuple[int, Any]] = [(0, self.times[0])]
-        self.z = Affine({0: 1})
+        self._z = Affine({0: 1})
         self.time = self.times[0]
         self._interval = (self.times[1], self.times[0])
+
+    @property
+    def z(self) -> Affine:
+        """The solution at the current grid point."""
+        return self._z
+
+    @z.setter
+    def z(self, state: Affine) -> None:
+        """What the solution is instead; before the first evaluation, what the run starts from."""
+        symbol = self._name(state)
+        if not self.points and len(self.nodes) == 1:
+            self.nodes[0] = (symbol, self.times[0])
+        self._z = Affine({symbol: 1})
 
     def steps(self) -> Iterator[tuple[Any, Any]]:
         """Yield (t, s) with s < t for every step the method itself must take."""
@@ -115,7 +147,11 @@ class PlanBuilder:
         self.time = self._interval[0] if s is None else s
         symbol = self._name(state)
         self.nodes.append((symbol, self.time))
-        self.z = Affine({symbol: 1})
+        self._z = Affine({symbol: 1})
+
+    def operator(self, word: str) -> Operators:
+        """A product of operators, ``"M"`` or ``"M M^T"``, to be used as ``A @ expression``."""
+        return Operators({parse(word, self.operands): 1.0})
 
     def xi(self, start: Any = None, end: Any = None, kind: str | None = None) -> Affine:
         """A fresh standard normal draw for forward times [start, end] (default: the step's)."""

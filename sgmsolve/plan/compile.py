@@ -15,7 +15,8 @@ import numpy as np
 
 from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import PlanError
-from sgmsolve.plan.affine import AMBIGUOUS, _plus, _times, is_zero
+from sgmsolve.plan.affine import AMBIGUOUS, Operators, is_matrix, is_zero, plus, times
+from sgmsolve.plan.parts import TABLES, Part
 from sgmsolve.plan.plan import DRAW, Node, Plan
 
 if TYPE_CHECKING:
@@ -56,17 +57,10 @@ class _Sweep:
                 if not recent and row >= 0 and symbol not in held:
                     held.append(symbol)
             elif kind == "s":
-                stack.extend((s, _chain(block, c)) for s, c in b.defined[symbol].items())
+                stack.extend((s, times(block, c)) for s, c in b.defined[symbol].items())
                 continue
-            out[symbol] = _plus(out[symbol], block) if symbol in out else block
+            out[symbol] = plus(out[symbol], block) if symbol in out else block
         return {s: c for s, c in out.items() if (c if type(c) is float else not is_zero(c))}
-
-
-def _chain(outer: Any, inner: Any) -> Any:
-    """Outer times inner, either a scalar or a matrix."""
-    if isinstance(outer, np.ndarray):
-        return _times(outer, inner)
-    return outer * inner
 
 
 def compile_plan(builder: PlanBuilder) -> Plan:
@@ -117,63 +111,82 @@ class _Tables:
         return slots
 
     def plan(self) -> Plan:
-        """Fill move, kick, noise and the prelude."""
+        """Fill move, kick, noise and the prelude, the identity's and those of every word."""
         b, m, rows = self.b, self.m, len(self.b.points)
         k = 1 + max(max(s.values()) for s in self.slots)
         dtype: Any = object if is_multiprecision(b.times[0]) else np.float64
         draws = [self._columns(r, u) for r, u in enumerate(self.sweep.updates)]
+        start_draws = self._columns(-1, self.sweep.prelude)
         width = max(map(len, draws), default=0)
-        move = np.zeros((rows, k * m, k * m), dtype)
-        kick = np.zeros((rows, k * m, self._predicted(), self.sweep.history), dtype)
-        kicks = [kick[..., lag] for lag in range(self.sweep.history)]
-        noise = np.zeros((rows, k * m, width), dtype)
+        tail: tuple[int, ...] = () if b.frame is None else b.frame.values.shape
+        shapes = {
+            "move": (rows, k * m, k * m),
+            "kick": (rows, k * m, self._predicted(), self.sweep.history),
+            "noise": (rows, k * m, width),
+            "prelude_move": (1, k * m, m),
+            "prelude_noise": (1, k * m, len(start_draws)),
+        }
+        self._made: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+        self._new = lambda: {name: np.zeros(s + tail, dtype) for name, s in shapes.items()}
+        self._made[()] = self._new()
         records = np.zeros((rows, width), DRAW)
         records["kind"] = "none"
-        longest = 0
+        self._longest = 0
         for r, updates in enumerate(self.sweep.updates):
-            slots, after, here = self.slots[r], self.slots[r + 1], _places(draws[r])
+            here = _places(draws[r])
             for target, update in zip(self.sweep.held[r + 1], updates, strict=True):
-                i = after[target]
-                for symbol, block in update.items():
-                    if symbol in slots:
-                        _put(move, r, i, slots[symbol], (m, m), block)
-                    elif symbol in here:
-                        _put(noise, r, i, here[symbol], (m, m), block)
-                    else:
-                        lag = r - b.row_of[symbol]
-                        longest = max(longest, lag)
-                        _put(kicks[lag], r, i, 0, (m, kick.shape[2]), block)
+                self._write(r, self.slots[r + 1][target], update, here)
             for j, (symbol, _) in enumerate(draws[r]):
                 records[r, j] = b.draw_of[symbol]
-        return self._assemble(move, kick[..., : longest + 1], noise, records, dtype)
-
-    def _assemble(self, move: Any, kick: Any, noise: Any, records: Any, dtype: Any) -> Plan:
-        b, m = self.b, self.m
-        start_draws = self._columns(-1, self.sweep.prelude)
         here = _places(start_draws)
-        prelude = np.zeros((move.shape[1], m), dtype)
-        prelude_noise = np.zeros((move.shape[1], len(start_draws)), dtype)
         for target, update in zip(self.sweep.held[0], self.sweep.prelude, strict=True):
-            i = self.slots[0][target]
-            for symbol, block in update.items():
-                if b.kind[symbol] == "z":
-                    _put(prelude[None], 0, i, 0, (m, m), block)
-                else:
-                    _put(prelude_noise[None], 0, i, here[symbol], (m, m), block)
+            self._write(-1, self.slots[0][target], update, here)
         prelude_records = np.zeros(len(start_draws), DRAW)
         for j, (symbol, _) in enumerate(start_draws):
             prelude_records[j] = b.draw_of[symbol]
+        return self._assemble(records, prelude_records, dtype)
+
+    def _write(self, r: int, i: int, update: Terms, here: dict[int, int]) -> None:
+        """The update of register i in row r (-1: prelude) into the tables of its words."""
+        for symbol, block in update.items():
+            lag = 0
+            if r < 0:
+                name, j = ("prelude_noise", here[symbol]) if symbol in here else ("prelude_move", 0)
+            elif symbol in self.slots[r]:
+                name, j = "move", self.slots[r][symbol]
+            elif symbol in here:
+                name, j = "noise", here[symbol]
+            else:
+                name, j, lag = "kick", 0, r - self.b.row_of[symbol]
+                self._longest = max(self._longest, lag)
+            words = block.terms if isinstance(block, Operators) else {(): block}
+            for word, part in words.items():
+                if word not in self._made:
+                    self._made[word] = self._new()
+                table = self._made[word][name]
+                width = table.shape[2] if name == "kick" else self.m
+                table = table[:, :, :, lag] if name == "kick" else table
+                _put(table, max(r, 0), i, j, (self.m, width), part)
+
+    def _assemble(self, records: Any, prelude_records: Any, dtype: Any) -> Plan:
+        b = self.b
+        for tables in self._made.values():
+            tables["kick"] = tables["kick"][:, :, :, : self._longest + 1]
+            for name in ("prelude_move", "prelude_noise"):
+                tables[name] = tables[name][0]
+        plain = self._made.pop(())
+        parts = [Part(word, *(t[n] for n in TABLES)) for word, t in self._made.items()]
         return Plan(
             name=b.name,
             process=b.process.spec(),
             predicts=b.predicts,
             t=np.array([t for _, t in b.points], dtype=dtype),
-            move=move,
-            kick=kick,
-            noise=noise,
+            move=plain["move"],
+            kick=plain["kick"],
+            noise=plain["noise"],
+            prelude_move=plain["prelude_move"],
+            prelude_noise=plain["prelude_noise"],
             draws=records,
-            prelude_move=prelude,
-            prelude_noise=prelude_noise,
             prelude_draws=prelude_records,
             t_start=float(b.times[0]),
             t_end=float(b.time),
@@ -182,6 +195,9 @@ class _Tables:
             start=b.start,
             reference=b.reference,
             options=b.options,
+            parts=tuple(p for p in parts if any(np.any(getattr(p, n)) for n in TABLES)),
+            operands=b.operands if parts else {},
+            frame=b.frame,
         )
 
     def _columns(self, row: int, updates: list[Terms]) -> list[tuple[int, int]]:
@@ -207,7 +223,9 @@ class _Tables:
             if kind[symbol] == "e"
         )
         first = next(blocks, None)
-        return int(first.shape[1]) if isinstance(first, np.ndarray) else self.m
+        if isinstance(first, Operators):
+            first = next(iter(first.terms.values()))
+        return int(first.shape[1]) if first is not None and is_matrix(first) else self.m
 
     def _nodes(self) -> tuple[Node, ...]:
         """Boundary and register of every grid point's solution that a register ever holds."""
@@ -226,7 +244,7 @@ def _places(columns: list[tuple[int, int]]) -> dict[int, int]:
 def _put(table: np.ndarray, r: int, i: int, j: int, shape: tuple[int, int], block: Any) -> None:
     """Write the (m, p) block of register i and source j in row r; a scalar fills the diagonal."""
     m, p = shape
-    if isinstance(block, np.ndarray):
+    if is_matrix(block):
         if block.shape != shape:
             msg = f"a coefficient has shape {block.shape}, expected a number or {shape}."
             raise PlanError(msg)

@@ -1,32 +1,31 @@
 """Plan files: one npz with the tables and a JSON header; nothing in it can run code.
 
-The header names the format, its version and a SHA-256 over itself and the arrays, so that a file
-that was cut, changed or made by something else is told apart from a plan before anything is run.
-The same plan always gives the same bytes.
+See :mod:`sgmsolve._archive` for what the header guards against. The same plan always gives the same
+bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sgmsolve.errors import PlanError
+from sgmsolve._archive import Archive, json_bytes
+from sgmsolve.errors import PlanError, PreconditionError
+from sgmsolve.plan.frame import Frame
+from sgmsolve.plan.parts import TABLES, Part
 from sgmsolve.plan.plan import DRAW, Node, Plan
 
-FORMAT = "sgmsolve-plan"
-VERSION = 1
+FILE = Archive("sgmsolve plan", "sgmsolve-plan", 2, PlanError, "plan.save(path)")
+"""Version 2 adds operators, frames and trailing axes; a plan without them is written as 1."""
 
 _TABLES = ("t", "move", "kick", "noise", "prelude_move", "prelude_noise")
 _DRAWS = ("draws", "prelude_draws")
 _PLAIN = ("name", "process", "predicts", "t_start", "t_end", "orders", "start", "reference")
 _FIELDS = (*_PLAIN, "options", "operators", "pathwise", "nodes")
+_FRAME = "frame_"
 
 
 def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -36,31 +35,14 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
     tuples among the options come back as lists.
 
     Raises:
-        PlanError: tables in mpmath numbers, options that JSON cannot hold, a path that cannot be
-            written.
+        PlanError: tables in mpmath numbers, options that JSON cannot hold, operators of a class of
+            your own, a path that cannot be written.
     """
-    target = Path(path)
-    if target.suffix != ".npz":
-        target = target.with_name(target.name + ".npz")
-    arrays = _arrays(plan)
-    header = _header(plan)
-    header["checksum"] = _checksum(header, arrays)
-    text = np.frombuffer(_json(header), dtype=np.uint8)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "xb") as file:
-            _write_npz(file, {"header": text, **arrays})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        msg = (
-            f"plan {plan.name!r} cannot be written to {target}: {error.strerror or error}; "
-            f"choose a file in a folder that exists and can be written."
-        )
-        raise PlanError(msg) from error
-    return target
+    arrays, header = _arrays(plan), _header(plan)
+    if not plan.plain:
+        extra, more = _extended(plan)
+        header, arrays = {**header, **extra, "version": FILE.version}, {**arrays, **more}
+    return FILE.save(path, header, arrays)
 
 
 def load(path: str | os.PathLike[str]) -> Plan:
@@ -70,52 +52,13 @@ def load(path: str | os.PathLike[str]) -> Plan:
         PlanError: no such file, not a plan, damaged, or written in a newer format; the sentence
             says which.
     """
-    source = Path(path)
-    if not source.exists():
-        source = source.with_name(source.name + ".npz")
+    header, arrays = FILE.load(path)
     try:
-        content = source.read_bytes()
-    except OSError as error:
-        msg = (
-            f"plan file {path} cannot be read: {error.strerror or error}; pass a file that "
-            f"plan.save(path) wrote."
-        )
-        raise PlanError(msg) from error
-    except ValueError as error:  # a NUL byte in the name
-        msg = f"plan file {path!r} cannot be read: {error}; pass a file that plan.save wrote."
-        raise PlanError(msg) from error
-    # Parsers of foreign bytes raise nearly anything (zipfile alone seven types), hence Exception.
-    try:
-        members = _read_npz(content)
-        header = json.loads(members.pop("header").tobytes().decode("utf-8"))
-        version = header["version"] if header["format"] == FORMAT else None
-    except Exception as error:
-        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
-    if not isinstance(version, int):
-        raise _unreadable(path, "its header names another format")
-    if version > VERSION:
-        msg = (
-            f"plan file {path} has format version {version}, but this sgmsolve reads versions up "
-            f"to {VERSION}; upgrade sgmsolve or save the plan again with this version."
-        )
-        raise PlanError(msg)
-    try:
-        if header.pop("checksum") != _checksum(header, members):
-            raise _unreadable(path, "its checksum does not match its contents")
-        return _plan(header, members)
+        return _plan(header, arrays)
     except PlanError:
         raise
     except Exception as error:
-        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
-
-
-def _unreadable(path: Any, why: str) -> PlanError:
-    """The sentence for a damaged or foreign file, with at most a line of the reason."""
-    reason = " ".join(why.split()).rstrip(".")[:160]
-    return PlanError(
-        f"{path} is not a readable sgmsolve plan ({reason}); it is damaged or was not written by "
-        f"plan.save. Build the plan again and save it."
-    )
+        raise FILE.unreadable(path, f"{type(error).__name__}: {error}") from error
 
 
 def _arrays(plan: Plan) -> dict[str, np.ndarray]:
@@ -137,7 +80,8 @@ def _header(plan: Plan) -> dict[str, Any]:
     fields = {name: getattr(plan, name) for name in _FIELDS}
     fields["nodes"] = [[n.time, n.boundary, n.register] for n in plan.nodes]
     try:
-        return dict(json.loads(_json({"format": FORMAT, "version": VERSION, **fields})))
+        json_bytes(fields)
+        return {**fields, "version": 1}
     except (TypeError, ValueError) as error:
         msg = (
             f"plan {plan.name!r} cannot be saved: its options, orders and process must be finite "
@@ -146,44 +90,59 @@ def _header(plan: Plan) -> dict[str, Any]:
         raise PlanError(msg) from error
 
 
-def _json(data: dict[str, Any]) -> bytes:
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.generic | np.ndarray):
-            return value.tolist()
-        msg = f"a value of type {type(value).__name__} among them"
-        raise TypeError(msg)
+def _extended(plan: Plan) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of operators and of the frame."""
+    from sgmsolve.precondition import Spectral
 
-    return json.dumps(data, allow_nan=False, default=plain).encode()
-
-
-def _checksum(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the header without its checksum and every array with its type and shape."""
-    digest = hashlib.sha256(_json(header))
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.descr} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _write_npz(file: Any, arrays: dict[str, np.ndarray]) -> None:
-    """What ``np.savez_compressed`` writes, without the time of day, so that bytes repeat."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, array, allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy")
-            archive.writestr(info, member.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
-
-
-def _read_npz(content: bytes) -> dict[str, np.ndarray]:
-    """All members, each read to its end so that zip's own checksums are compared first."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        raw = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-    return {
-        name: np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        for name, data in raw.items()
+    header: dict[str, Any] = {"parts": [list(p.word) for p in plan.parts], "operands": {}}
+    arrays = {
+        f"part{i}_{name}": np.ascontiguousarray(getattr(part, name), dtype="<f8")
+        for i, part in enumerate(plan.parts)
+        for name in TABLES
     }
+    for letter, operator in plan.operands.items():
+        header["operands"][letter], own = _operator(plan, operator)
+        arrays |= {f"operand_{letter}_{name}": array for name, array in own.items()}
+    if plan.frame is not None:
+        frame = plan.frame
+        header["frame"], own = _operator(plan, Spectral(frame.transform, frame.eigenvalues))
+        header["nodes_of_frame"] = frame.nodes
+        arrays |= {_FRAME + name: array for name, array in own.items()}
+        arrays["mean_of_frame"] = np.ascontiguousarray(frame.mean, dtype="<f8")
+    return header, arrays
+
+
+def _operator(plan: Plan, operator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    from sgmsolve.precondition.io import to_arrays
+
+    try:
+        return to_arrays(operator)
+    except PreconditionError as error:
+        raise PlanError(f"plan {plan.name!r} cannot be saved: {error}") from error
+
+
+def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The fields of Plan that ``_extended`` wrote."""
+    from sgmsolve.precondition.io import from_arrays
+
+    def under(start: str) -> dict[str, np.ndarray]:
+        return {k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)}
+
+    parts = [
+        Part(tuple(word), *(arrays[f"part{i}_{name}"] for name in TABLES))
+        for i, word in enumerate(header["parts"])
+    ]
+    operands = {
+        letter: from_arrays(own, under(f"operand_{letter}_"))
+        for letter, own in header["operands"].items()
+    }
+    frame = None
+    if "frame" in header:
+        fit = from_arrays(header["frame"], under(_FRAME))
+        mean = arrays["mean_of_frame"]
+        assert fit.transform is not None
+        frame = Frame(fit.transform, fit.eigenvalues, mean, header["nodes_of_frame"])
+    return {"parts": tuple(parts), "operands": operands, "frame": frame}
 
 
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
@@ -195,8 +154,8 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
             raise TypeError(msg)
     fields: dict[str, Any] = {name: header[name] for name in (*_PLAIN, "options", "pathwise")}
     fields |= {name: arrays[name] for name in dtypes}
+    fields |= _restored(header, arrays) if "parts" in header else {}
     return Plan(
         **fields,
-        operators=tuple(header["operators"]),
         nodes=tuple(Node(*node) for node in header["nodes"]),
     )

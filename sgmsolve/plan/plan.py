@@ -8,17 +8,27 @@ row, row r does, on the register vector Z (k*m components, Z_1 the first m of th
 
 and the first register after the last row is the result. ``prelude`` makes the registers from the
 initial state. Nothing here knows a network, a backend or a method.
+
+Entries are sums of (number, operator): the tables above hold the numbers that multiply the
+identity, and every ``Part`` those of one word of operators, such as M M^T. Entries may have a
+trailing axis: one number a mode of a ``frame``, in whose coefficients the plan then runs, or one a
+sample (``per_sample``).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sgmsolve.errors import PlanError, unknown
+from sgmsolve.plan.frame import Frame
+from sgmsolve.plan.parts import Part, check_parts
+from sgmsolve.plan.response import Response as Response
+from sgmsolve.plan.response import propagate
 
 DRAW = np.dtype([("kind", "U16"), ("start", "f8"), ("end", "f8")])
 """What a draw is: its kind and its forward interval [start, end], start < end."""
@@ -39,23 +49,6 @@ class Node:
     time: float
     boundary: int
     register: int
-
-
-@dataclass(frozen=True)
-class Response:
-    """The affine map from everything that goes in to the result.
-
-    z = z0 z(t_start) + sum predictions e + sum noise xi, with ``z0`` (m, m), ``predictions``
-    (R, m, p), ``noise`` (draws, m); draws in order: prelude, then by row.
-    """
-
-    z0: np.ndarray
-    predictions: np.ndarray
-    noise: np.ndarray
-
-    def flat(self) -> np.ndarray:
-        """All entries as one vector, for comparison."""
-        return np.concatenate([self.z0.ravel(), self.predictions.ravel(), self.noise.ravel()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +72,10 @@ class Plan:
         start: ``"published"`` or ``"matched"``, how a multistep method starts.
         reference: citation key.
         options: the options the method was built with (JSON-able).
-        operators: what coefficients multiply: ``("I",)``, the identity, in every method so far.
+        parts: tables of what a word of operators multiplies, see ``Part``.
+        operands: the operators that letters of words stand for, ``{"M": preconditioner}``.
+        frame: the Gaussian fit in whose modes the plan runs; tables then end in an axis (Q,), one
+            entry for each of ``frame.values``.
         pathwise: whether the draws still belong to a Brownian path, see ``compress``.
 
     Raises:
@@ -104,26 +100,29 @@ class Plan:
     start: str = "published"
     reference: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    operators: tuple[str, ...] = ("I",)
     pathwise: bool = True
+    parts: tuple[Part, ...] = ()
+    operands: Mapping[str, Any] = field(default_factory=dict)
+    frame: Frame | None = None
 
     def __post_init__(self) -> None:
-        km, m = self.prelude_move.shape
-        rows = len(self.t)
+        km, m = self.prelude_move.shape[:2]
+        rows, tail = len(self.t), self.tail
         expected = {
-            "t": (rows,),
-            "move": (rows, km, km),
-            "kick": (rows, km, *self.kick.shape[2:]),
-            "noise": (rows, km, self.draws.shape[-1]),
+            "t": self.t.shape[:1] + (tail if self.each_sample else ()),
+            "move": (rows, km, km, *tail),
+            "kick": (rows, km, *self.kick.shape[2:4], *tail),
+            "noise": (rows, km, self.draws.shape[-1], *tail),
             "draws": (rows, self.draws.shape[-1]),
-            "prelude_noise": (km, len(self.prelude_draws)),
+            "prelude_move": (km, m, *tail),
+            "prelude_noise": (km, len(self.prelude_draws), *tail),
         }
         for name, shape in expected.items():
             given = getattr(self, name).shape
             if given != shape:
                 msg = f"plan {self.name!r}: {name} has shape {given}, expected {shape}."
                 raise PlanError(msg)
-        if km % m or self.kick.ndim != 4:
+        if km % m or self.kick.ndim != 4 + len(tail):
             msg = f"plan {self.name!r}: {km} register components are no multiple of m = {m}."
             raise PlanError(msg)
         for name in ("t", "move", "kick", "noise", "prelude_move", "prelude_noise"):
@@ -135,6 +134,32 @@ class Plan:
                     f"the method has no finite coefficients on this grid."
                 )
                 raise PlanError(msg)
+        check_parts(self)
+
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """Trailing axis of the tables: () for plain plans, (Q,) modes or (B,) samples."""
+        return self.prelude_move.shape[2:]
+
+    @property
+    def each_sample(self) -> bool:
+        """Whether every sample has its own times and coefficients (``per_sample``)."""
+        return self.t.ndim == 2
+
+    @property
+    def plain(self) -> bool:
+        """Whether all coefficients are single numbers that multiply the identity."""
+        return not self.parts and not self.tail
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """What coefficients multiply: the identity, and the words of ``parts``."""
+        return ("I", *(part.name for part in self.parts))
+
+    @property
+    def sources(self) -> tuple[Any, ...]:
+        """The plan itself, for what multiplies the identity, and its parts."""
+        return (self, *self.parts)
 
     @property
     def rows(self) -> int:
@@ -167,14 +192,26 @@ class Plan:
         return int(self.kick.shape[3])
 
     @property
+    def ends_with_data(self) -> bool:
+        """Whether the last row replaces the state by its data prediction (time stands still)."""
+        return len(self.nodes) > 1 and self.nodes[-1].time == self.nodes[-2].time
+
+    @property
     def stochastic(self) -> bool:
         """Whether any row draws noise."""
-        return bool(np.any(self.noise != 0) or np.any(self.prelude_noise != 0))
+        tables = [
+            (self.noise, self.prelude_noise),
+            *((p.noise, p.prelude_noise) for p in self.parts),
+        ]
+        return any(np.any(table != 0) for pair in tables for table in pair)
 
     def active_draws(self, row: int) -> list[int]:
         """Columns of noise that row ``row`` uses; -1 is the prelude. Zero columns draw nothing."""
-        table = self.prelude_noise if row < 0 else self.noise[row]
-        return [int(j) for j in np.flatnonzero((table != 0).any(axis=0))]
+        used = np.zeros(self.draws.shape[-1] if row >= 0 else len(self.prelude_draws), bool)
+        for source in self.sources:
+            table = source.prelude_noise if row < 0 else source.noise[row]
+            used |= (table != 0).any(axis=(0, 2) if self.tail else 0)
+        return [int(j) for j in np.flatnonzero(used)]
 
     def replace(self, **changes: Any) -> Plan:
         """Return a copy with some fields changed."""
@@ -186,50 +223,39 @@ class Plan:
 
     def response(self) -> Response:
         """Affine map from the initial state, all predictions and all draws to the result."""
-        return self._propagate([])[-1]
+        return propagate(self, [])[-1]
 
     def node_responses(self) -> list[Response]:
         """Response of the solution at each node (grid point), in the order of ``nodes``."""
         wanted = [(n.boundary, n.register) for n in self.nodes]
-        return self._propagate(wanted)[:-1]
+        return propagate(self, wanted)[:-1]
 
-    def _propagate(self, wanted: list[tuple[int, int]]) -> list[Response]:
-        """Responses of the registers wanted, (boundary, register) each, then that of the result."""
-        m, km, R, p = self.m, self.k * self.m, self.rows, self.p
-        columns = [(-1, j) for j in self.active_draws(-1)]
-        columns += [(r, j) for r in range(R) for j in self.active_draws(r)]
-        position = {c: m + R * p + i for i, c in enumerate(columns)}
-        dtype = self.move.dtype
-        Z = np.zeros((km, m + R * p + len(columns)), dtype=dtype)
-        Z[:, :m] = self.prelude_move
-        for j in self.active_draws(-1):
-            Z[:, position[-1, j]] = self.prelude_noise[:, j]
-        kept: dict[tuple[int, int], np.ndarray] = {}
-        for r in range(R + 1):
-            for boundary, register in wanted:
-                if boundary == r:
-                    kept[boundary, register] = Z[register * m : (register + 1) * m].copy()
-            if r == R:
-                break
-            Z = self.move[r] @ Z
-            for j in range(min(self.history, r + 1)):
-                block = m + (r - j) * p
-                Z[:, block : block + p] += self.kick[r, :, :, j]
-            for j in self.active_draws(r):
-                Z[:, position[r, j]] += self.noise[r, :, j]
+    def need_plain(self, what: str) -> None:
+        """PlanError unless the plan is plain."""
+        if not self.plain:
+            why = f"the operators {', '.join(self.operators)}" if self.parts else "per-mode entries"
+            why = "per-sample entries" if self.each_sample else why
+            msg = (
+                f"plan {self.name!r} has {why}, but {what} needs single numbers; use "
+                f"plan.at(...) for the plan of one mode or sample."
+            )
+            raise PlanError(msg)
 
-        def unpack(z: np.ndarray) -> Response:
-            predictions = z[:, m : m + R * p].reshape(m, R, p).transpose(1, 0, 2)
-            return Response(z[:, :m], predictions, z[:, m + R * p :].T)
+    def at(self, gains: Mapping[str, float] | None = None, index: int | None = None) -> Plan:
+        """The plain plan of one mode or sample: see :func:`sgmsolve.plan.parts.at`."""
+        from sgmsolve.plan.parts import at
 
-        return [*(unpack(kept[w]) for w in wanted), unpack(Z[:m])]
+        return at(self, gains, index)
 
     def compress(self) -> Plan:
         """Merge each row's draws into at most k m by a Cholesky factor; the plan becomes weak-only.
 
         The law of every row is unchanged; which Brownian path a draw belongs to is forgotten.
+        Raises PlanError for a plan with operators or per-mode or per-sample entries.
         """
         from sgmsolve.phi import cholesky
+
+        self.need_plain("compress")
 
         km = self.prelude_move.shape[0]
         width = min(km, self.noise.shape[2])

@@ -17,7 +17,8 @@ import numpy as np
 
 from sgmsolve._array import ops
 from sgmsolve.errors import PlanError
-from sgmsolve.plan.plan import Plan, Response
+from sgmsolve.plan.plan import Plan
+from sgmsolve.plan.response import Response, propagate
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def steps_between(plan: Plan, points: list[tuple[Any, int, Response]]) -> list[S
     ``plan_steps`` is this for the plan's nodes. A predictor-corrector that never holds its
     corrected state has its steps between the responses of plans that end there.
     """
-    rows = plan._propagate([(r, 0) for r in range(plan.rows)])[:-1]
+    rows = propagate(plan, [(r, 0) for r in range(plan.rows)])[:-1]
     steps = []
     for start, last in itertools.pairwise(points):
         legs = [start, last]

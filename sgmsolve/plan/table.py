@@ -66,8 +66,12 @@ def _header(plan: Plan) -> list[str]:
     ]
     if not plan.pathwise:
         facts.append(("path", "draws were merged: right in law, no longer tied to a Brownian path"))
-    if plan.operators != ("I",):
+    if plan.parts:
         facts.append(("operators", ", ".join(plan.operators)))
+    if plan.frame is not None:
+        facts.append(("modes", f"runs in {plan.frame}; its coefficients are shown as ranges"))
+    elif plan.each_sample:
+        facts.append(("samples", f"{plan.tail[0]}, each with coefficients and times of its own"))
     lines: list[str] = []
     for name, value in facts:
         if value:
@@ -93,7 +97,8 @@ def _wrap(head: str, text: str) -> list[str]:
 def _lines(row: dict[str, Any]) -> list[str]:
     """Text lines of one row, one or more a register."""
     r, t = row["row"], row["t"]
-    head = "start" + " " * 10 if r < 0 else f"{r:>4} {t:>10.6g}"
+    times = [t] if isinstance(t, float) else t or []
+    head = "start" + " " * 10 if r < 0 else f"{r:>4} {min(times):>10.6g}"
     lines = []
     for register, terms in row["updates"].items():
         mark = "" if r < 0 else "'"
@@ -104,9 +109,12 @@ def _lines(row: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _signed(terms: Iterable[tuple[str, float]]) -> list[str]:
+def _signed(terms: Iterable[tuple[str, Any]]) -> list[str]:
     out = []
     for name, c in terms:
+        if isinstance(c, list):
+            out.append(f"+{GLUE}[{min(c):.4g}{GLUE}..{GLUE}{max(c):.4g}]{GLUE}{name}")
+            continue
         size = "" if abs(c) == 1 else f"{abs(c):.6g}{GLUE}"
         out.append(f"{'-' if c < 0 else '+'}{GLUE}{size}{name}")
     return out
@@ -119,30 +127,23 @@ def _row(plan: Plan, r: int) -> dict[str, Any]:
     names = {j: f"xi{r}" if len(active) == 1 else f"xi{r}.{i}" for i, j in enumerate(active, 1)}
     if r < 0:
         names = {j: name.replace("xi-1", "xi") for j, name in names.items()}
-        blocks: list[tuple[np.ndarray, list[str]]] = [
-            (plan.prelude_move, [f"z{_component(c, m)}" for c in range(m)]),
-            (plan.prelude_noise[:, active], list(names.values())),
-        ]
-    else:
-        blocks = [(plan.move[r], [_register(i, m) for i in range(plan.k * m)])]
-        for j in range(min(plan.history, r + 1)):
-            made = [f"e{r - j}{_component(c, plan.p)}" for c in range(plan.p)]
-            blocks.append((plan.kick[r, :, :, j], made))
-        blocks.append((plan.noise[r][:, active], list(names.values())))
     records = plan.prelude_draws if r < 0 else plan.draws[r]
+    blocks = _blocks(plan, plan, r, names, "")
+    for part in plan.parts:
+        blocks += _blocks(plan, part, r, names, f"{part.name} ")
     updates = {}
     for i in range(plan.k * m):
         terms = {
-            name: float(c)
+            name: c.tolist() if np.ptp(c) else float(np.ravel(c)[0])
             for table, head in blocks
             for c, name in zip(table[i], head, strict=True)
-            if c
+            if np.any(c)
         }
         if terms or i < m:
             updates[_register(i, m)] = terms
     return {
         "row": r,
-        "t": None if r < 0 else float(plan.t[r]),
+        "t": None if r < 0 else plan.t[r].tolist(),
         "updates": updates,
         "draws": {
             name: {
@@ -153,6 +154,24 @@ def _row(plan: Plan, r: int) -> dict[str, Any]:
             for j, name in names.items()
         },
     }
+
+
+def _blocks(
+    plan: Plan, source: Any, r: int, names: dict[int, str], before: str
+) -> list[tuple[np.ndarray, list[str]]]:
+    """Tables of row r of the plan or of a part, with the names of what their columns multiply."""
+    m, drawn = plan.m, [before + name for name in names.values()]
+    if r < 0:
+        states = [f"{before}z{_component(c, m)}" for c in range(m)]
+        return [
+            (source.prelude_move, states),
+            (source.prelude_noise[:, list(names)], drawn),
+        ]
+    blocks = [(source.move[r], [before + _register(i, m) for i in range(plan.k * m)])]
+    for j in range(min(plan.history, r + 1)):
+        made = [f"{before}e{r - j}{_component(c, plan.p)}" for c in range(plan.p)]
+        blocks.append((source.kick[r, :, :, j], made))
+    return [*blocks, (source.noise[r][:, list(names)], drawn)]
 
 
 def _component(c: int, m: int) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import abc
 import math
+import os
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sgmsolve.errors import PreconditionError
+from sgmsolve.errors import PreconditionError, StabilityWarning, unknown
+from sgmsolve.precondition import masks
+from sgmsolve.precondition._checks import host
 from sgmsolve.precondition.constants import Constants
-from sgmsolve.precondition.transform import AbstractTransform
+from sgmsolve.precondition.transform import AbstractTransform, FourierTransform
 
 LARGEST_MATRIX = 4096
+
+WHERE = ("exact-split", "published", "noise", "corrector", "forward")
+"""Where a preconditioner may enter a reverse process."""
 
 
 class Preconditioner(abc.ABC):
@@ -25,12 +33,15 @@ class Preconditioner(abc.ABC):
         eigenvalues: (dim,) eigenvalues of M itself in ``transform``, float64 on the host; those of
             ``gram`` are their squares.
         scalar: the number c where M = c I, else None.
+        symbol: (dim,) complex eigenvalues in the complex 2-D Fourier basis, in the order of
+            ``FourierTransform``, of operators that commute with shifts but are not symmetric.
     """
 
     shape: tuple[int, ...] | None = None
     transform: AbstractTransform | None = None
     eigenvalues: np.ndarray | None = None
     scalar: float | None = None
+    symbol: np.ndarray | None = None
 
     @abc.abstractmethod
     def apply(self, x: Any) -> Any:
@@ -53,6 +64,46 @@ class Preconditioner(abc.ABC):
             )
             raise PreconditionError(msg)
 
+    def smallest_gain(self) -> tuple[float, bool] | None:
+        """(smallest singular value of M, True), or (a lower bound, False); None if unknown."""
+        if self.scalar is not None:
+            return abs(self.scalar), True
+        if self.eigenvalues is not None:
+            return float(np.abs(self.eigenvalues).min()), True
+        return None
+
+    def check_stable(self, where: str) -> None:
+        """Refuse an M with which the choice ``where`` cannot work.
+
+        A singular M leaves directions without noise: only "exact-split" can do with that (M = 0
+        is the probability-flow ODE). With "published", every eigenvalue a of M M^T must exceed
+        1/2: the continuous-time output variance of a Fourier mode of VE is a / (2a - 1) times the
+        data's for a > 1/2, and grows like sigma_max^(2 - 4a) below. Raises: PreconditionError;
+        StabilityWarning where only a bound on the eigenvalues is known and it falls below.
+        """
+        if where not in WHERE:
+            raise PreconditionError(unknown("where", where, WHERE))
+        known = self.smallest_gain()
+        if known is None or where == "exact-split":
+            return
+        gain, exact = known
+        if exact and gain == 0:
+            msg = (
+                f"M is singular (its smallest gain is 0), but {where!r} needs noise in every "
+                f"direction; raise the gains above 0, or use where='exact-split'."
+            )
+            raise PreconditionError(msg)
+        if where != "published" or gain**2 > 0.5:
+            return
+        told = f"the smallest eigenvalue of M M^T is {'' if exact else 'at least '}{gain**2:.4g}"
+        msg = (
+            f"{told}, but the published predictor diverges with sigma_max where one is not above "
+            f"1/2; scale M to gains above 0.7072, or use where='exact-split'."
+        )
+        if exact:
+            raise PreconditionError(msg)
+        warnings.warn(msg, StabilityWarning, stacklevel=2)
+
     def matrix(self, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """M as a dense (dim, dim) float64 matrix; PreconditionError above 4096 dimensions."""
         size = self.shape if shape is None else tuple(shape)
@@ -69,33 +120,64 @@ class Preconditioner(abc.ABC):
             raise PreconditionError(msg)
         return np.asarray(self.apply(np.eye(dim).reshape(dim, *size))).reshape(dim, dim).T.copy()
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write M and its transform to one npz file and return its path; see :func:`load`.
+
+        Raises: PreconditionError for a path that cannot be written, or a class of your own.
+        """
+        from sgmsolve.precondition.io import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Preconditioner:
+        """The preconditioner that ``save`` wrote. Raises: PreconditionError for other files."""
+        from sgmsolve.precondition.io import load
+
+        return load(path)
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON data and arrays from which ``_restored`` makes M again."""
+        msg = (
+            f"a {type(self).__name__} cannot be saved: only the preconditioners of "
+            f"sgmsolve.precondition can; save what it is made from."
+        )
+        raise PreconditionError(msg)
+
+    def __repr__(self) -> str:
+        """Class and shape."""
+        return f"{type(self).__name__}(shape={self.shape})"
+
 
 class Spectral(Preconditioner):
     """M = Q diag(eigenvalues) Q^T with the orthogonal Q of a transform: symmetric.
 
     transform: any transform of this room; eigenvalues: (dim,) real numbers in the order of its
     modes, units of M. Raises: PreconditionError for another number of eigenvalues or entries that
-    are not finite.
+    are not finite, and on 2-D Fourier modes for eigenvalues that differ between k and -k.
     """
 
     def __init__(self, transform: AbstractTransform, eigenvalues: Any) -> None:
-        values = np.asarray(eigenvalues, dtype=np.float64).reshape(-1)
-        if values.shape != (transform.dim,) or not np.isfinite(values).all():
+        values = host(eigenvalues, "eigenvalues")
+        if values.size != transform.dim:
             msg = (
-                f"eigenvalues have shape {np.shape(eigenvalues)}, expected {transform.dim} finite "
-                f"numbers, one a mode of samples of shape {transform.shape}."
+                f"eigenvalues have shape {values.shape}, expected {transform.dim} numbers, one a "
+                f"mode of samples of shape {transform.shape}; pass them in the transform's order."
             )
             raise PreconditionError(msg)
+        if isinstance(transform, FourierTransform):
+            values = masks.symmetric(values.reshape(transform.shape), "the Fourier eigenvalues")
         self.shape = tuple(transform.shape)
-        self.transform, self.eigenvalues = transform, values
-        self._native = transform.native(values)
+        self.transform, self.eigenvalues = transform, values.reshape(-1)
+        self._native = transform.native(self.eigenvalues)
+        self._squared = self._native**2
         self._constants = Constants()
 
     def apply(self, x: Any) -> Any:
         """Q diag(eigenvalues) Q^T x."""
+        self.check(x.shape[1:])
         assert self.transform is not None
-        gains = self._constants.get("gains", self._native, x)
-        return self.transform.filter(x, gains)
+        return self.transform.filter(x, self._constants.get("gains", self._native, x))
 
     def transpose(self, x: Any) -> Any:
         """The same: M is symmetric."""
@@ -103,6 +185,20 @@ class Spectral(Preconditioner):
 
     def gram(self, x: Any) -> Any:
         """Q diag(eigenvalues^2) Q^T x, one filter."""
+        self.check(x.shape[1:])
         assert self.transform is not None
-        gains = self._constants.get("gram", self._native**2, x)
-        return self.transform.filter(x, gains)
+        return self.transform.filter(x, self._constants.get("gram", self._squared, x))
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from sgmsolve.precondition.io import transform_to_arrays
+
+        assert self.transform is not None
+        assert self.eigenvalues is not None
+        header, arrays = transform_to_arrays(self.transform)
+        return {"transform": header}, {"eigenvalues": self.eigenvalues, **arrays}
+
+    @classmethod
+    def _restored(cls, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Spectral:
+        from sgmsolve.precondition.io import transform_from_arrays
+
+        return Spectral(transform_from_arrays(header["transform"], arrays), arrays["eigenvalues"])

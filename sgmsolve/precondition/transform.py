@@ -38,9 +38,26 @@ class AbstractTransform(abc.ABC):
     def native(self, values: np.ndarray) -> np.ndarray:
         """Values per mode (dim,) in the layout of ``filter``'s gains (host)."""
 
-    @abc.abstractmethod
+    def to_native(self, x: Any) -> Any:
+        """Coefficients of samples (batch, *shape) in the native layout; may be complex."""
+        return self.forward(x)
+
+    def from_native(self, c: Any, like: Any) -> Any:
+        """Samples, in the dtype of ``like``, of coefficients in the native layout."""
+        return self.inverse(c)
+
     def filter(self, x: Any, gains: Any) -> Any:
         """inverse(gains * forward(x)) for gains in native layout, optionally with a batch axis."""
+        return self.from_native(gains * self.to_native(x), x)
+
+    def same_modes(self, other: Any) -> bool:
+        """Whether another transform of this class and shape has the same modes."""
+        mine, others = self.basis_arrays(), other.basis_arrays()
+        return len(mine) == len(others) and all(map(np.array_equal, mine, others))
+
+    def basis_arrays(self) -> tuple[np.ndarray, ...]:
+        """What tells the modes from those of another transform of this class and shape."""
+        return ()
 
     @abc.abstractmethod
     def pixel_variance(self, eigenvalues: np.ndarray) -> np.ndarray:
@@ -65,9 +82,13 @@ class IdentityTransform(AbstractTransform):
         """Values shaped like a sample."""
         return values.reshape(self.shape)
 
-    def filter(self, x: Any, gains: Any) -> Any:
-        """``gains * x``."""
-        return gains * x
+    def to_native(self, x: Any) -> Any:
+        """Itself."""
+        return x
+
+    def from_native(self, c: Any, like: Any) -> Any:
+        """Itself."""
+        return c
 
     def pixel_variance(self, eigenvalues: np.ndarray) -> np.ndarray:
         """The eigenvalues."""
@@ -82,6 +103,10 @@ class DenseTransform(AbstractTransform):
         self.basis = basis
         self._constants = Constants()
 
+    def basis_arrays(self) -> tuple[np.ndarray, ...]:
+        """The basis."""
+        return (self.basis,)
+
     def forward(self, x: Any) -> Any:
         """``x Q``."""
         flat = array_namespace(x).reshape(x, (x.shape[0], self.dim))
@@ -95,10 +120,6 @@ class DenseTransform(AbstractTransform):
     def native(self, values: np.ndarray) -> np.ndarray:
         """Values (dim,)."""
         return values
-
-    def filter(self, x: Any, gains: Any) -> Any:
-        """Q gains Q^T x."""
-        return self.inverse(gains * self.forward(x))
 
     def pixel_variance(self, eigenvalues: np.ndarray) -> np.ndarray:
         """Diagonal of Q diag(eigenvalues) Q^T."""
@@ -126,6 +147,20 @@ class LowRankTransform(AbstractTransform):
         self.v, self.t = v, t
         self._constants = Constants()
 
+    @classmethod
+    def from_reflectors(
+        cls, v: np.ndarray, t: np.ndarray, shape: tuple[int, ...]
+    ) -> LowRankTransform:
+        """The transform with the given V (dim, k) and T (k, k), bit for bit (for saved files)."""
+        made = cls.__new__(cls)
+        made.shape, made.v, made.t = tuple(shape), v, t
+        made._constants = Constants()
+        return made
+
+    def basis_arrays(self) -> tuple[np.ndarray, ...]:
+        """The reflectors."""
+        return (self.v, self.t)
+
     def _reflect(self, x: Any, t: np.ndarray, name: str) -> Any:
         v = self._constants.get("v", self.v, x)
         return x - ((x @ v) @ self._constants.get(name, t, x)) @ v.T
@@ -142,10 +177,6 @@ class LowRankTransform(AbstractTransform):
     def native(self, values: np.ndarray) -> np.ndarray:
         """Values (dim,)."""
         return values
-
-    def filter(self, x: Any, gains: Any) -> Any:
-        """Q gains Q^T x."""
-        return self.inverse(gains * self.forward(x))
 
     def pixel_variance(self, eigenvalues: np.ndarray) -> np.ndarray:
         """Diagonal of Q diag(eigenvalues) Q^T, from k columns where the complement is isotropic."""
@@ -185,17 +216,27 @@ class FourierTransform(AbstractTransform):
         """Values on the half plane of a real FFT, (..., H, W // 2 + 1)."""
         return np.ascontiguousarray(values.reshape(self.shape)[..., : self.shape[-1] // 2 + 1])
 
-    def filter(self, x: Any, gains: Any) -> Any:
-        """Real FFT, gains (symmetric ones only), inverse real FFT."""
-        xp = array_namespace(x)
-        spectrum = gains * xp.fft.rfftn(x, axes=(-2, -1), norm="ortho")
-        out = xp.fft.irfftn(spectrum, s=self.shape[-2:], axes=(-2, -1), norm="ortho")
-        return out if out.dtype == x.dtype else xp.astype(out, x.dtype)
+    def to_native(self, x: Any) -> Any:
+        """Half plane of the real, unitary FFT; gains on it must be symmetric."""
+        return array_namespace(x).fft.rfftn(x, axes=(-2, -1), norm="ortho")
+
+    def from_native(self, c: Any, like: Any) -> Any:
+        """Inverse real FFT."""
+        xp = array_namespace(like)
+        out = xp.fft.irfftn(c, s=self.shape[-2:], axes=(-2, -1), norm="ortho")
+        return out if out.dtype == like.dtype else xp.astype(out, like.dtype)
 
     def pixel_variance(self, eigenvalues: np.ndarray) -> np.ndarray:
         """Constant over the grid: the mean eigenvalue of each channel."""
         per_channel = eigenvalues.reshape(*self.shape[:-2], -1).mean(axis=-1)
         return np.broadcast_to(per_channel[..., None, None], self.shape).reshape(-1).copy()
+
+
+def same_transform(a: AbstractTransform, b: AbstractTransform) -> bool:
+    """Whether two transforms have the same modes in the same order."""
+    if a is b:
+        return True
+    return type(a) is type(b) and a.shape == b.shape and a.same_modes(b)
 
 
 def _complex(x: Any, xp: Any) -> Any:

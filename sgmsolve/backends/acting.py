@@ -1,0 +1,110 @@
+"""Operators at work: a sum of words, each applied to an array of its own, with shared prefixes.
+
+M M^T u + M z is evaluated as M (M^T u + z): letters common to the left of several words are applied
+once. Words whose letters are all diagonal in one transform become gains there, so that a sum of n
+of them costs n transforms and one back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgmsolve._array import array_namespace
+from sgmsolve.backends._seeds import cast
+from sgmsolve.plan import Plan
+from sgmsolve.plan.parts import TRANSPOSED, Word, function
+from sgmsolve.precondition.constants import Constants
+from sgmsolve.precondition.transform import same_transform
+
+
+class Gains:
+    """Gains of words in a transform, (dim,) on the host, as arrays of any library."""
+
+    def __init__(self, transform: Any, values: dict[Word, np.ndarray]) -> None:
+        self.transform = transform
+        self.native = {word: transform.native(v) for word, v in values.items()}
+        self._constants = Constants()
+
+    def sum(self, operands: dict[Word, Any]) -> Any:
+        """Sum over words of word applied to array: n transforms and one back."""
+        total: Any = None
+        for word, x in operands.items():
+            gains = self._constants.get(" ".join(word), self.native[word], x)
+            made = gains * self.transform.to_native(x)
+            total = made if total is None else total + made
+        return self.transform.from_native(total, x)
+
+
+class Acting(NamedTuple):
+    """What the letters of a plan mean. Hashable: compiled runs are specialised to it."""
+
+    letters: tuple[str, ...]
+    operators: tuple[Any, ...]
+    gains: Gains | None
+
+    @classmethod
+    def of(cls, plan: Plan) -> Acting:
+        """The operators of a plan; gains where all its words are diagonal in one transform."""
+        letters = tuple(sorted(plan.operands))
+        operators = tuple(plan.operands[letter] for letter in letters)
+        return cls(letters, operators, _gains(plan))
+
+    def apply(self, operands: dict[Word, Any]) -> Any:
+        """Sum over words of the word applied to its array."""
+        if self.gains is not None:
+            return self.gains.sum(operands)
+        return self._horner(operands)
+
+    def _horner(self, operands: dict[Word, Any]) -> Any:
+        """Words by their first letter: letter (sum of the words without it)."""
+        total = operands.get(())
+        named = dict(zip(self.letters, self.operators, strict=True))
+        for letter in dict.fromkeys(word[0] for word in operands if word):
+            rest = {word[1:]: x for word, x in operands.items() if word[:1] == (letter,)}
+            made = function(letter, named)(self._horner(rest))
+            total = made if total is None else total + made
+        return total
+
+
+def _gains(plan: Plan) -> Gains | None:
+    """Gains of all words in their common transform, None where there is none."""
+    used = {letter.removesuffix(TRANSPOSED) for part in plan.parts for letter in part.word}
+    found = [plan.operands[letter] for letter in used]
+    transforms = [op.transform for op in found if op.scalar is None]
+    if not transforms or any(t is None or not same_transform(t, transforms[0]) for t in transforms):
+        return None
+    values = {}
+    for part in plan.parts:
+        total = np.ones(transforms[0].dim)
+        for letter in part.word:
+            operator = plan.operands[letter.removesuffix(TRANSPOSED)]
+            total = total * (operator.eigenvalues if operator.scalar is None else operator.scalar)
+        values[part.word] = total
+    return Gains(transforms[0], values)
+
+
+def combine_spread(terms: Any, sources: list[Any], frame: Any) -> Any:
+    """Sum of coefficient times source for coefficients with a trailing axis.
+
+    (Q,) values of a frame become (dim,), one a mode; (B,) samples become (B, 1, ...). One
+    coefficient is expanded at a time.
+    """
+    total: Any = None
+    for c, s, _ in terms:
+        x = sources[s]
+        made = _broadcast(c, x, frame) * x
+        total = made if total is None else total + made
+    return total
+
+
+def _broadcast(coefficient: Any, like: Any, frame: Any) -> Any:
+    host = np.asarray(coefficient)
+    if host.ndim == 0 or host.min() == host.max():
+        return float(host.flat[0])
+    host = host if frame is None else frame.expand(host)
+    made = cast(host, like)
+    if frame is not None:
+        return made
+    return array_namespace(like).reshape(made, (-1,) + (1,) * (like.ndim - 1))
