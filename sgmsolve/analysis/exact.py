@@ -201,6 +201,7 @@ def _prelude(plan: Plan, law: Moments) -> tuple[np.ndarray, np.ndarray]:
 
 def row_matrices(plan: Plan) -> np.ndarray:
     """Per row the matrix A (R, n, n + p) that acts on (registers, remembered predictions, e)."""
+    plan.need_plain("this analysis")
     p, width = plan.p, plan.k * plan.m
     size = width + p * (plan.history - 1)
     a = np.zeros((plan.rows, size, size + p))

@@ -45,7 +45,7 @@ class Joint:
         table = np.stack(columns)
         scale = np.abs(table).max(axis=1, keepdims=True)
         table = np.where(np.abs(table) > 1e-15 * scale, table, 0.0)
-        order = np.lexsort(table)
+        order = np.lexsort(table[::-1])  # by eigenvalue first
         first = np.ones(lam.size, dtype=bool)
         first[1:] = np.diff(table[:, order], axis=1).any(axis=0)
         starts = np.flatnonzero(first)

@@ -28,8 +28,8 @@ class Framed:
         self._mean = np.broadcast_to(self.frame.mean, self.frame.shape)
         self._constants = Constants()
 
-    def encode(self, z: tuple[Any, ...], t: float) -> tuple[Any, ...]:
-        """Coefficients (batch, dim) of the state (batch, *shape) at time t."""
+    def encode(self, z: tuple[Any, ...], t: float, data: bool = False) -> tuple[Any, ...]:
+        """Coefficients (batch, dim) of the state (batch, *shape) at time t; see ``decode``."""
         assert self.frame is not None
         if tuple(z[0].shape[1:]) != self.frame.shape:
             msg = (
@@ -37,13 +37,12 @@ class Framed:
                 f"shape {tuple(z[0].shape)}; build it with a fit for samples of this shape."
             )
             raise BackendError(msg)
-        return (self.frame.transform.forward(self._shifted(z[0], -self._loading(t))),)
+        return (self.frame.transform.forward(self._shifted(z[0], -self._factor(t, data))),)
 
     def decode(self, c: tuple[Any, ...], t: float, data: bool = False) -> tuple[Any, ...]:
         """The state of coefficients at time t; ``data``: they are a data prediction."""
         assert self.frame is not None
-        factor = 1.0 if data else self._loading(t)
-        return (self._shifted(self.frame.transform.inverse(c[0]), factor),)
+        return (self._shifted(self.frame.transform.inverse(c[0]), self._factor(t, data)),)
 
     def __call__(self, c: tuple[Any, ...], t: float) -> tuple[Any, ...]:
         """Coefficients of the centred prediction."""
@@ -52,15 +51,17 @@ class Framed:
         parts = tuple(made) if isinstance(made, (tuple, list)) else (made,)
         if not self._centred:
             a, b = self.process.conversion("data", self.predicts, t)
-            offset = float(np.sum(a) * self._loading(t) + np.sum(b))
+            offset = float(np.sum(a) * self._factor(t) + np.sum(b))
             parts = tuple(self._shifted(part, -offset) for part in parts)
         return tuple(self.frame.transform.forward(part) for part in parts)
 
-    def _loading(self, t: float) -> float:
-        return 0.0 if self._centred else float(self.process.loading(t)[0])
+    def _factor(self, t: float, data: bool = False) -> float:
+        if self._centred or data:
+            return 1.0
+        return float(self.process.loading(t)[0])
 
     def _shifted(self, x: Any, factor: float) -> Any:
         """``x + factor mean``."""
-        if self._centred or factor == 0:
+        if self._centred:
             return x
         return x + factor * self._constants.get("mean", self._mean, x)

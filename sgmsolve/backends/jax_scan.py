@@ -121,10 +121,10 @@ def _lowered(run: Runner) -> tuple[Static, Rows]:
     """Static structure and float64 tables of a run."""
     plan, low = run.plan, run.lowered
     active = [plan.active_draws(r) for r in range(plan.rows)]
-    columns = np.array(sorted({j for row in active for j in row}), dtype=int)
+    columns = np.unique(np.concatenate([np.array(row, dtype=int) for row in active]))
     drawn = np.array([np.isin(columns, row) for row in active])
-    kept = [*range(plan.k * plan.m + plan.history * plan.p)]
-    kept += [len(kept) + j for j in columns]
+    first = plan.k * plan.m + plan.history * plan.p
+    kept = [*range(first), *(first + columns)]
     table, *acts = (flat(plan, source)[:, :, kept] for source in plan.sources)
     matrices = run.tables.matrices
     conversion = np.zeros((plan.rows, 0)) if matrices is None else np.stack(matrices)
@@ -201,21 +201,20 @@ def _row(
     sources = [*registers, *predictions, *draws]
     after = tuple(_combine(static.outputs, xs.table, sources))
     if static.acting is not None:
-        after = _acted(static, xs, sources, after)
+        after = _acted(static.acting, static, xs, sources, after)
     return after, predictions[: static.keep], e, JaxOps.finite(e)
 
 
-def _acted(static: Static, xs: Rows, sources: list[Any], after: tuple[Any, ...]) -> tuple[Any, ...]:
+def _acted(
+    acting: Acting, static: Static, xs: Rows, sources: list[Any], after: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """The registers with what operators make of their sums added."""
-    assert static.acting is not None
-    made = [
-        _combine(pattern, t, sources) for (_, pattern), t in zip(static.acts, xs.acts, strict=True)
-    ]
+    pairs = zip(static.acts, xs.acts, strict=True)
+    made = [_combine(used, table, sources) for (_, used), table in pairs]
     out = list(after)
     for i in range(len(out)):
         words = {word: made[w][i] for w, (word, used) in enumerate(static.acts) if used[i]}
-        if words:
-            out[i] = out[i] + static.acting.apply(words)
+        out[i] = out[i] + acting.apply(words) if words else out[i]
     return tuple(out)
 
 

@@ -190,7 +190,9 @@ class Runner:
             raise BackendError(msg)
         if self.clear is not None:  # what is frozen stays so
             parts = tuple(self.ops.where(self.clear, a, b) for a, b in zip(parts, z, strict=True))
-        self.registers[:m] = parts if self.framed is None else self.framed.encode(parts, t)
+        if self.framed is not None:
+            parts = self.framed.encode(parts, t, self._is_data(self.r + 1))
+        self.registers[:m] = parts
 
     def shown(self, registers: Any, row: int) -> tuple[Any, ...]:
         """The state that the first register holds after ``row`` rows, as the user knows it."""
@@ -198,7 +200,10 @@ class Runner:
         if self.framed is None:
             return z
         time = self.lowered.after[row - 1] if row else self.plan.t_start
-        return self.framed.decode(z, time, row == self.plan.rows and self.plan.ends_with_data)
+        return self.framed.decode(z, time, self._is_data(row))
+
+    def _is_data(self, row: int) -> bool:
+        return row == self.plan.rows and self.plan.ends_with_data
 
     def step(self, prediction: tuple[Any, ...]) -> Step:
         """The moment after the row just run."""

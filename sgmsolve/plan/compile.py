@@ -175,7 +175,7 @@ class _Tables:
             for name in ("prelude_move", "prelude_noise"):
                 tables[name] = tables[name][0]
         plain = self._made.pop(())
-        parts = [Part(word, *(t[n] for n in TABLES)) for word, t in self._made.items()]
+        parts = [Part(word, *(t[n] for n in TABLES)) for word, t in sorted(self._made.items())]
         return Plan(
             name=b.name,
             process=b.process.spec(),

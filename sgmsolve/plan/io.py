@@ -108,7 +108,7 @@ def _extended(plan: Plan) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         header["frame"], own = _operator(plan, Spectral(frame.transform, frame.eigenvalues))
         header["nodes_of_frame"] = frame.nodes
         arrays |= {_FRAME + name: array for name, array in own.items()}
-        arrays["mean_of_frame"] = np.ascontiguousarray(frame.mean, dtype="<f8")
+        arrays["mean_of_frame"] = np.broadcast_to(frame.mean, frame.shape).astype("<f8")
     return header, arrays
 
 

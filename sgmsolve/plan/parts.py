@@ -130,8 +130,8 @@ def per_sample(plans: Any) -> Plan:
     for i, plan in enumerate(given):
         plan.need_plain("per_sample")
         same = plan.process == first.process and plan.predicts == first.predicts
-        shapes = [(getattr(p, n).shape for n in ("t", *TABLES)) for p in (first, plan)]
-        if not same or list(shapes[0]) != list(shapes[1]):
+        fits = all(getattr(first, n).shape == getattr(plan, n).shape for n in ("t", *TABLES))
+        if not (same and fits):
             msg = (
                 f"plan {i} has {plan.rows} rows, {plan.k} registers and predicts {plan.predicts}, "
                 f"but plan 0 has {first.rows}, {first.k} and {first.predicts}; stack plans of one "

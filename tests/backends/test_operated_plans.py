@@ -1,0 +1,181 @@
+"""Running plans with operators, frames and per-sample entries: by hand, and on every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from operated import FIELD, FILTER, FOURIER, PROCESS, SHAPE, Hidden, framed, preconditioned
+
+import sgmsolve
+from sgmsolve import EDM, VP, KeyedNoise
+from sgmsolve.errors import BackendError
+from sgmsolve.plan import Frame, per_sample
+from sgmsolve.precondition import Skew, Spectral
+
+X = 50 * np.random.default_rng(0).standard_normal((3, *SHAPE))
+SKEW = Skew(SHAPE, (0, 1), 0.3)
+SPACE = np.random.default_rng(1).uniform(1, 1.2, SHAPE)
+
+
+class SpaceThenFrequency(Hidden):
+    """M = filter of (space x): diagonal nowhere, not symmetric."""
+
+    def apply(self, x):
+        return FILTER.apply(x * _like(SPACE, x))
+
+    def transpose(self, x):
+        return FILTER.apply(x) * _like(SPACE, x)
+
+
+def _like(host, x):
+    if type(x).__module__.startswith("torch"):
+        import torch
+
+        return torch.as_tensor(host, dtype=x.dtype)
+    return host.astype(x.dtype)
+
+
+def by_hand(plan, M, S=None):
+    score = FIELD.model(PROCESS, "score")
+    draw = KeyedNoise(1, generator="philox").bind(plan, (X,))
+    y, before = M.apply(X), None
+    for r, (t, s) in enumerate(zip(plan.t, [*plan.t[1:], plan.t_end], strict=True)):
+        (e,) = score((y,), float(t))
+        v = PROCESS.sigma(float(t)) ** 2 - PROCESS.sigma(float(s)) ** 2
+        mixed = e if before is None else 1.1 * e - 0.1 * before
+        turned = 0 if S is None else S.apply(mixed)
+        y = y + v / 2 * (mixed + M.gram(mixed) + turned) + v**0.5 * M.apply(draw(r, 0))
+        before = e
+    return y
+
+
+def on(library, x):
+    if library == "torch":
+        return pytest.importorskip("torch").from_numpy(x)
+    return pytest.importorskip("jax").numpy.asarray(x) if library == "jax" else x
+
+
+CASES = {
+    "gains": {"M": FILTER},
+    "prefixes": {"M": SpaceThenFrequency(FILTER)},
+    "skew": {"M": FILTER, "S": SKEW},
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_operators_by_hand(case, library) -> None:
+    operands = CASES[case]
+    plan = preconditioned(**operands)
+    found = sgmsolve.solve(plan, FIELD.model(PROCESS), on(library, X), noise="philox", seed=1)
+    expected = by_hand(plan, operands["M"], operands.get("S"))
+    np.testing.assert_allclose(np.asarray(found.x), expected, atol=1e-12 * np.abs(expected).max())
+
+
+def test_float32_stays_float32_and_rows_can_be_watched() -> None:
+    plan, model = preconditioned(M=FILTER, S=SKEW), FIELD.model(PROCESS)
+    x = X.astype(np.float32)
+    whole = sgmsolve.solve(plan, model, x, noise="philox", seed=1)
+    assert whole.x.dtype == np.float32
+    assert np.abs(whole.x - by_hand(plan, FILTER, SKEW)).max() < 1e-4 * np.abs(X).max()
+    last = list(sgmsolve.steps(plan, model, x, noise="philox", seed=1))[-1]
+    np.testing.assert_array_equal(last.x, whole.x)
+
+
+def test_transforms_are_not_done_twice(monkeypatch) -> None:
+    """M M^T u + M z costs three transforms: of u, of z, and one back."""
+    count = {"to": 0, "from": 0}
+    to, back = type(FOURIER).to_native, type(FOURIER).from_native
+    monkeypatch.setattr(
+        type(FOURIER),
+        "to_native",
+        lambda s, x: count.__setitem__("to", count["to"] + 1) or to(s, x),
+    )
+    monkeypatch.setattr(
+        type(FOURIER),
+        "from_native",
+        lambda s, c, like: count.__setitem__("from", count["from"] + 1) or back(s, c, like),
+    )
+    plan = preconditioned(M=FILTER, steps=4, filtered=False)
+
+    class Net:
+        process, predicts = PROCESS, "score"
+
+        def __call__(self, z, t):
+            return (-z[0],)
+
+    sgmsolve.solve(plan, Net(), X)
+    assert count == {"to": 8, "from": 4}
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("kind", ["data", "v"])
+def test_a_frame_of_the_target_itself_is_exact(library, kind) -> None:
+    """With the target's own modes and mean nothing is left for the network to correct."""
+    process = VP()
+    plan = framed(process, Frame(FOURIER, FIELD.eigenvalues, FIELD.mean))
+    x = np.random.default_rng(0).standard_normal((3, *SHAPE))
+    found = sgmsolve.solve(plan, FIELD.model(process, kind), on(library, x), noise="philox", seed=1)
+    y = FOURIER.forward(x - process.alpha(1.0) * FIELD.mean)
+    draw = KeyedNoise(1, generator="philox").bind(plan, (y,))
+    var = [
+        process.alpha(u) ** 2 * FIELD.eigenvalues + process.sigma(u) ** 2
+        for u in (1, 0.6, 0.3, 0.1)
+    ]
+    for r in range(3):
+        y = np.sqrt(var[r + 1] / var[r]) * y + 0.1 * draw(r, 0)
+    expected = FOURIER.inverse(y) + process.alpha(0.1) * FIELD.mean
+    np.testing.assert_allclose(np.asarray(found.x), expected, atol=1e-13)
+
+
+def test_hooks_see_states_and_runs_resume() -> None:
+    process = VP()
+    plan = framed(process, Frame(FOURIER, 1.3 * FIELD.eigenvalues, 0.7), denoise=True)
+    model = FIELD.model(process)
+    x = np.random.default_rng(0).standard_normal((3, *SHAPE))
+    seen = []
+    whole = sgmsolve.solve(plan, model, x, between=lambda r, z, t, model: seen.append((t, z[0])))
+    assert [z.shape for _, z in seen] == [x.shape] * 4
+    same = sgmsolve.solve(plan, model, x, between=lambda r, z, t, model: tuple(z))
+    np.testing.assert_allclose(same.x, whole.x, atol=1e-14)
+    stopped = sgmsolve.solve(plan, model, x, callback=lambda step: step.row == 1)
+    np.testing.assert_allclose(stopped.x, seen[1][1], atol=1e-14)
+    np.testing.assert_allclose(
+        sgmsolve.solve(plan, model, None, resume=stopped.state).x, whole.x, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("kind", ["data", "noise"])
+def test_samples_with_grids_of_their_own_are_single_runs(library, kind) -> None:
+    process = EDM()
+    model = FIELD.model(process, kind)
+    plans = [
+        sgmsolve.build_plan(process, "edm-churn", grid=[a, a / 2, a / 4, 0.0], s_churn=1.0)
+        for a in (1.0, 2.0, 3.0)
+    ]
+    noise = {"noise": "philox", "seed": 3}
+    stacked = sgmsolve.solve(per_sample(plans), model, on(library, X / 50), **noise)
+    for i, plan in enumerate(plans):
+        alone = sgmsolve.solve(plan, model, X[i : i + 1] / 50, indices=[i], **noise)
+        np.testing.assert_allclose(np.asarray(stacked.x)[i], alone.x[0], rtol=1e-12, atol=1e-13)
+
+
+def test_what_does_not_fit_is_said_before_the_run() -> None:
+    plan, model = preconditioned(M=FILTER), FIELD.model(PROCESS)
+    with pytest.raises(Exception, match="for samples of shape"):
+        sgmsolve.solve(plan, model, np.zeros((2, 5, 5)))
+    stacked = per_sample([sgmsolve.build_plan(EDM(), "heun", grid=[1.0, 0.5])] * 2)
+    with pytest.raises(BackendError, match="has 2 samples with times of their own, but the batch"):
+        sgmsolve.solve(stacked, FIELD.model(EDM()), X)
+    frame = framed(VP(), Frame(FOURIER, FIELD.eigenvalues))
+    with pytest.raises(BackendError, match=r"modes of samples of shape \(4, 6\)"):
+        sgmsolve.solve(frame, FIELD.model(VP()), np.zeros((2, 24)))
+
+
+def test_states_of_other_operators_are_not_resumed() -> None:
+    model = FIELD.model(PROCESS)
+    stopped = sgmsolve.solve(preconditioned(M=FILTER), model, X, callback=lambda step: True)
+    other = preconditioned(M=Spectral(FOURIER, 1.01 * FILTER.eigenvalues))
+    with pytest.raises(BackendError, match="another plan"):
+        sgmsolve.solve(other, model, None, resume=stopped.state)
