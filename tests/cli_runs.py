@@ -6,7 +6,7 @@ import pytest
 
 from sgmsolve.cli import main
 
-COMMANDS = ("methods", "problems", "plan", "order", "compare", "sample", "tune")
+COMMANDS = ("methods", "problems", "plan", "order", "compare", "sample", "tune", "precondition")
 
 
 def succeed(capsys: pytest.CaptureFixture[str], *words: object) -> str:

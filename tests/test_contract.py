@@ -26,7 +26,9 @@ ALLOWED = {
     "methods": {"plan", "process", "grid", "phi", "precondition"},
     "reverse": {"process", "model", "precondition"},
     "adapters": {"reverse", "model", "plan", "backends", "precondition"},
-    "adaptive": {"process", "phi", "model", "reverse", "backends", "precondition"},
+    "adaptive": {
+        *("process", "phi", "model", "reverse", "backends", "precondition", "methods", "plan"),
+    },
     "likelihood": {"process", "model", "reverse", "backends", "adaptive"},
     "solving": {"process", "grid", "methods", "reverse", "backends", "adapters", "adaptive"},
     "backends": {"plan", "precondition"},

@@ -12,6 +12,7 @@ from sgmsolve.cli.compare import compare
 from sgmsolve.cli.lists import methods, problems
 from sgmsolve.cli.order import order
 from sgmsolve.cli.plan import plan
+from sgmsolve.cli.precondition import precondition
 from sgmsolve.cli.sample import sample
 from sgmsolve.cli.tune import tune
 from sgmsolve.errors import SgmsolveError, unknown
@@ -51,7 +52,7 @@ def cli() -> None:
     """
 
 
-for _command in (methods, problems, plan, order, compare, sample, tune):
+for _command in (methods, problems, plan, order, compare, sample, tune, precondition):
     cli.add_command(_command)
 
 

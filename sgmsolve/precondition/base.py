@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -166,7 +166,8 @@ class Spectral(Preconditioner):
             )
             raise PreconditionError(msg)
         if isinstance(transform, FourierTransform):
-            values = masks.symmetric(values.reshape(transform.shape), "the Fourier eigenvalues")
+            name, rel = "the array of Fourier eigenvalues", masks.rounding(eigenvalues)
+            values = masks.symmetric(values.reshape(transform.shape), name, rel=rel)
         self.shape = tuple(transform.shape)
         self.transform, self.eigenvalues = transform, values.reshape(-1)
         self._native = transform.native(self.eigenvalues)
@@ -198,7 +199,10 @@ class Spectral(Preconditioner):
         return {"transform": header}, {"eigenvalues": self.eigenvalues, **arrays}
 
     @classmethod
-    def _restored(cls, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Spectral:
+    def _restored(cls, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         from sgmsolve.precondition.io import transform_from_arrays
 
-        return Spectral(transform_from_arrays(header["transform"], arrays), arrays["eigenvalues"])
+        made = cls.__new__(cls)
+        transform = transform_from_arrays(header["transform"], arrays)
+        Spectral.__init__(made, transform, arrays["eigenvalues"])
+        return made

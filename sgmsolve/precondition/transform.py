@@ -204,7 +204,8 @@ class FourierTransform(AbstractTransform):
         """Re - Im of the unitary FFT, flattened."""
         xp = array_namespace(x)
         spectrum = xp.fft.fftn(_complex(x, xp), axes=(-2, -1), norm="ortho")
-        return xp.reshape(xp.real(spectrum) - xp.imag(spectrum), (x.shape[0], self.dim))
+        out = xp.reshape(xp.real(spectrum) - xp.imag(spectrum), (x.shape[0], self.dim))
+        return _as(out, x, xp)
 
     def inverse(self, c: Any) -> Any:
         """The same map again."""
@@ -218,13 +219,16 @@ class FourierTransform(AbstractTransform):
 
     def to_native(self, x: Any) -> Any:
         """Half plane of the real, unitary FFT; gains on it must be symmetric."""
-        return array_namespace(x).fft.rfftn(x, axes=(-2, -1), norm="ortho")
+        xp = array_namespace(x)
+        if xp.finfo(x.dtype).bits < 32:  # FFTs know no half precision
+            x = xp.astype(x, xp.float32)
+        return xp.fft.rfftn(x, axes=(-2, -1), norm="ortho")
 
     def from_native(self, c: Any, like: Any) -> Any:
         """Inverse real FFT."""
         xp = array_namespace(like)
         out = xp.fft.irfftn(c, s=self.shape[-2:], axes=(-2, -1), norm="ortho")
-        return out if out.dtype == like.dtype else xp.astype(out, like.dtype)
+        return _as(out, like, xp)
 
     def pixel_variance(self, eigenvalues: np.ndarray) -> np.ndarray:
         """Constant over the grid: the mean eigenvalue of each channel."""
@@ -239,5 +243,9 @@ def same_transform(a: AbstractTransform, b: AbstractTransform) -> bool:
     return type(a) is type(b) and a.shape == b.shape and a.same_modes(b)
 
 
+def _as(out: Any, like: Any, xp: Any) -> Any:
+    return out if out.dtype == like.dtype else xp.astype(out, like.dtype)
+
+
 def _complex(x: Any, xp: Any) -> Any:
-    return xp.astype(x, xp.complex64 if xp.finfo(x.dtype).bits == 32 else xp.complex128)
+    return xp.astype(x, xp.complex64 if xp.finfo(x.dtype).bits <= 32 else xp.complex128)

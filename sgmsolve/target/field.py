@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sgmsolve.errors import TargetError
+from sgmsolve.precondition.masks import frequencies, mirror
 from sgmsolve.target.base import host_array
 from sgmsolve.target.gaussian import AbstractGaussian
 from sgmsolve.precondition.transform import FourierTransform
@@ -33,7 +34,7 @@ class GaussianField(AbstractGaussian):
         size = _checked_shape(shape)
         h, w = size[-2:]
         if callable(spectrum):
-            spectrum = spectrum(*frequencies(h, w))
+            spectrum = spectrum(*np.broadcast_arrays(*frequencies(h, w)))
         power = host_array(spectrum, "spectrum")
         mu = host_array(mean, "mean")
         for name, array in (("spectrum", power), ("mean", mu)):
@@ -45,15 +46,15 @@ class GaussianField(AbstractGaussian):
                     f"shape {size}; a half spectrum (rfft2) must be completed first."
                 )
                 raise TargetError(msg)
-        mirror = np.roll(power[..., ::-1, ::-1], 1, axis=(-2, -1))
-        if np.abs(power - mirror).max() > 1e-12 * np.abs(power).max():
+        mirrored = mirror(power)
+        if np.abs(power - mirrored).max() > 1e-12 * np.abs(power).max():
             msg = (
                 "spectrum differs between (k, l) and (-k, -l), expected a symmetric one because "
                 "the field is real; pass the mean of both."
             )
             raise TargetError(msg)
         # Exactly symmetric, so that both modes of a pair are one entry of modes().
-        lam = np.broadcast_to((power + mirror) / 2, size).reshape(-1).copy()
+        lam = np.broadcast_to((power + mirrored) / 2, size).reshape(-1).copy()
         super().__init__(np.broadcast_to(mu, size).copy(), lam, FourierTransform(size))
 
     @classmethod
@@ -75,17 +76,6 @@ class GaussianField(AbstractGaussian):
         f[0, 0] = 1 / max(size[-2:])
         power = f ** -float(exponent)
         return cls(size, variance * power / power.mean(), mean)
-
-
-def frequencies(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
-    """(vertical (h, w), horizontal (h, w)) frequencies in cycles per pixel, in FFT order.
-
-    Absolute values: exact for pairs (k, l), (-k, -l) even at the Nyquist frequency, whose sign is a
-    convention.
-    """
-    vertical, horizontal = np.abs(np.fft.fftfreq(h)), np.abs(np.fft.fftfreq(w))
-    made = np.meshgrid(vertical, horizontal, indexing="ij")
-    return made[0], made[1]
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
