@@ -99,8 +99,9 @@ class Bench:
         if p.process.m == 1 or plan.ends_with_data:
             return exact.error(plan, p.target, p.process, "w2")
         made = exact.output_moments(plan, p.target, p.process)
-        wanted = exact.marginal(p.target, p.process, plan.t_end)
-        return w2(made.component(0), wanted.component(0))
+        wanted = exact.reference_law(plan, p.target, p.process)
+        parts = len(wanted.mean) // p.process.m
+        return w2(exact.leading(made, parts), exact.leading(wanted, parts))
 
     def reference(self) -> tuple[np.ndarray, float]:
         """End points of the reference, and how far those of a coarser one are off (rms).

@@ -115,12 +115,13 @@ def error(
     """
     output = output_moments(plan, target, process, start)
     reference = reference_law(plan, target, process)
-    parts = len(reference.mean)
-    if parts < len(output.mean):  # the data are the first component
-        output = Moments(
-            output.mean[:parts], output.covariance[:parts, :parts], output.multiplicity
-        )
-    return distance(output, reference, metric)
+    # The data are the first of the state's components.
+    return distance(leading(output, len(reference.mean)), reference, metric)
+
+
+def leading(law: Moments, parts: int) -> Moments:
+    """The law of the first components."""
+    return Moments(law.mean[:parts], law.covariance[:parts, :parts], law.multiplicity)
 
 
 def reference_law(plan: Plan, target: Any, process: Any) -> Moments:

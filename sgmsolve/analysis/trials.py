@@ -13,7 +13,7 @@ from sgmsolve.methods.registry import Method
 from sgmsolve.methods.stability import unchecked
 from sgmsolve.plan import Plan
 from sgmsolve.sampling import build_plan
-from sgmsolve.solving import Job, SolverMethod, find_method, grid_for, prepare, spent
+from sgmsolve.solving import Job, SolverMethod, find_method, grid_for, prepare, spent, with_objects
 
 
 class Trial(Protocol):
@@ -99,8 +99,11 @@ def kind_of(method: str, options: Mapping[str, Any]) -> str:
 def prepare_trial(
     problem: Any, model: Any, method: str, options: Mapping[str, Any], budget: int | None
 ) -> PlanTrial | SolverTrial:
-    """The trial, checked; raises as ``build_plan`` and ``solving.prepare``."""
-    record = find_method(method)
+    """The trial, checked; raises as ``build_plan`` and ``solving.prepare``.
+
+    Options that stand for objects may be words, see ``solving.objects``.
+    """
+    record, options = find_method(method), with_objects(options, problem.target)
     if isinstance(record, SolverMethod):
         given = {"on_failure": "raise", **options}
         job = prepare(

@@ -169,16 +169,17 @@ def say_unstable(
     """One line for each plan whose smallest budget makes steps that amplify near a prior."""
     from sgmsolve.methods.registry import Method
     from sgmsolve.sampling import build_plan
-    from sgmsolve.solving import find_method
+    from sgmsolve.solving import find_method, with_objects
 
     lines = []
     for choice in (c for c in choices if isinstance(find_method(c.method), Method)):
         said: list[str] = []
         for problem in (p for p in problems if p.process.m > 1 and not said):
-            arguments = {**choice.options, **problem.grid_arguments}
             for budget in nfe:
                 what = f"{choice.label} with {budget} NFE on {problem.name}"
                 with contextlib.suppress(SgmsolveError), stability_lines(what, said):
+                    options = with_objects(choice.options, problem.target)
+                    arguments = {**options, **problem.grid_arguments}
                     build_plan(problem.process, choice.method, nfe=budget, **arguments)
                     break
             lines += [f"{what}: {text}" for text in said]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sgmsolve.solving import SolverMethod
 
 
-KINDS = ("plan", "adaptive", "torchsde", "torchdiffeq", "diffrax")
+KINDS = ("plan", "adaptive", "predictor-corrector", "torchsde", "torchdiffeq", "diffrax")
 
 
 @click.command(short_help="List all methods, or show one.")
@@ -89,7 +89,7 @@ def _list(plans: Sequence[Method], solvers: Sequence[SolverMethod]) -> None:
     if plans:
         out.print("Orders are claims from theorems; `sgmsolve order METHOD` measures them.")
     if solvers:
-        names = "adaptive, torchsde, torchdiffeq and diffrax"
+        names = "adaptive, torchsde, torchdiffeq and diffrax, and predictor-corrector-norms,"
         out.print(f"Solvers in {names} are no plans; `sample` and `compare` run them.")
 
 

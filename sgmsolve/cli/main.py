@@ -10,6 +10,7 @@ import click
 
 from sgmsolve.cli.compare import compare
 from sgmsolve.cli.lists import methods, problems
+from sgmsolve.cli.mcmc import mcmc
 from sgmsolve.cli.order import order
 from sgmsolve.cli.plan import plan
 from sgmsolve.cli.precondition import precondition
@@ -52,7 +53,7 @@ def cli() -> None:
     """
 
 
-for _command in (methods, problems, plan, order, compare, sample, tune, precondition):
+for _command in (methods, problems, plan, order, compare, sample, tune, precondition, mcmc):
     cli.add_command(_command)
 
 

@@ -59,7 +59,7 @@ def plan(
     from sgmsolve import process as processes
     from sgmsolve.plan.table import to_rows
     from sgmsolve.sampling import build_plan
-    from sgmsolve.solving import SolverMethod, find_method
+    from sgmsolve.solving import SolverMethod, find_method, with_objects
 
     if steps is not None and nfe is not None:
         msg = "--steps and --nfe were both given; give one of them."
@@ -72,7 +72,7 @@ def plan(
     if isinstance(record, SolverMethod):
         msg = f"{method} has no table: it is no plan; sgmsolve sample runs it."
         raise CommandError(msg)
-    typed = method_options(record, options)
+    typed = with_objects(method_options(record, options), None)
     if out is not None:
         out = named(out, ".npz")
         check_new_file(out, "name another file to keep both plans.")

@@ -167,9 +167,10 @@ def make_maker(
 ) -> PlanMaker | JobMaker:
     """What makes a shard from its start, once everything about the method is checked."""
     from sgmsolve.sampling import build_plan
-    from sgmsolve.solving import SolverMethod, grid_for, prepare
+    from sgmsolve.solving import SolverMethod, grid_for, prepare, with_objects
 
     process, grid = problem.process, problem.grid_arguments
+    options = with_objects(options, problem.target)
     if isinstance(record, SolverMethod):
         if nfe is None and steps is None and record.spends(options):
             steps = 20

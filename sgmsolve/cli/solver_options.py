@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 NUMBERS = ("rtol", "atol", "dt", "dt_min", "h0", "h_min", "tol", "eta")
 WHOLE = ("max_steps",)
 WORDS = ("controller",)
+OBJECTS = ("preconditioner", "skew")
+"""Words for objects, see ``solving.objects``."""
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -42,7 +44,7 @@ def solver_options(method: SolverMethod, given: Iterable[str]) -> dict[str, Any]
 def _typable(method: SolverMethod, key: str) -> bool:
     named = key in (*NUMBERS, *WHOLE) or (key in WORDS and method.family == "adaptive")
     plain = isinstance(method.options[key], (bool, int, float, str)) and key != "dense"
-    return named or plain
+    return named or plain or key in OBJECTS
 
 
 def _typed(method: SolverMethod, key: str, text: str) -> Any:
@@ -53,7 +55,7 @@ def _typed(method: SolverMethod, key: str, text: str) -> Any:
         if text.lower() in (*TRUE, *FALSE):
             return text.lower() in TRUE
         expected = "true or false"
-    elif isinstance(default, str) or key in WORDS:
+    elif isinstance(default, str) or key in WORDS or key in OBJECTS:
         return text
     else:
         whole = key in WHOLE or isinstance(default, int)

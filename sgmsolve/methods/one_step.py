@@ -1,4 +1,4 @@
-"""One evaluation a step: Euler-Maruyama, Euler, reverse diffusion, ancestral, DDIM.
+"""One evaluation a step: reverse diffusion, ancestral, DDIM; ``euler`` has Euler-Maruyama.
 
 All steps go from forward time t to s < t. With a = alpha_t / alpha_s and v = sigma_t^2 - a^2
 sigma_s^2, the forward transition from s to t is x_t = a x_s + sqrt(v) xi.
@@ -11,69 +11,10 @@ from typing import Any
 
 from sgmsolve._array import ops
 from sgmsolve.errors import MethodError
+from sgmsolve.methods.euler import euler_maruyama as euler_maruyama
 from sgmsolve.methods.multistep import choose
 from sgmsolve.methods.registry import register
-from sgmsolve.methods.sde_multistep import check_stochasticity
-from sgmsolve.methods.stability import GROWTH, SLACK, warn_if_unstable
 from sgmsolve.plan import Plan, PlanBuilder
-from sgmsolve.plan.builder import gram
-
-
-@register(
-    "euler-maruyama",
-    family="one-step",
-    summary="Euler-Maruyama on the reverse-time SDE.",
-    predicts="score",
-    variable="t",
-    orders={"weak": 1},
-    stochastic=True,
-    weights=("published",),
-    defaults={"eta": 1.0},
-    reference="song2021sde",
-    equation="eq. (6)",
-    scalar=False,
-    aliases=("em",),
-)
-@register(
-    "pf-euler",
-    family="one-step",
-    summary="Explicit Euler in t on the probability-flow ODE.",
-    predicts="score",
-    variable="t",
-    orders={"deterministic": 1},
-    weights=("published",),
-    defaults={"eta": 0.0},
-    reference="song2021sde",
-    equation="eq. (13)",
-    scalar=False,
-)
-def euler_maruyama(
-    process: Any, grid: Sequence[Any], *, eta: float = 1.0, denoise: bool = False
-) -> Plan:
-    """x_s = x - h [F x - (1 + eta^2)/2 G G^T score(x, t)] + eta G sqrt(h) xi, with h = t - s.
-
-    ``eta = 1`` is the reverse SDE, ``eta = 0`` the probability-flow ODE; all eta share marginals.
-    Warns: StabilityWarning, in phase space, for steps that amplify near the prior; with eta = 0,
-    where the explicit Euler method amplifies rotations whatever its step, by more than a tenth.
-    """
-    check_stochasticity("eta", eta)
-    plan = _euler(process, grid, eta, denoise)
-    if process.m > 1:
-        name, growth = ("euler-maruyama", SLACK) if eta else ("pf-euler", GROWTH)
-        warn_if_unstable(process, lambda g: _euler(process, g, eta, False), grid, name, growth)
-    return plan
-
-
-def _euler(process: Any, grid: Sequence[Any], eta: float, denoise: bool) -> Plan:
-    b = PlanBuilder(process, grid, predicts="score", denoise=denoise, draws="increment")
-    for t, s in b.steps():
-        x, h, G = b.z, t - s, b.G(t)
-        score = b.predict(x, t)
-        x_s = x - (h * b.F(t)) * x + (h * (1 + eta**2) / 2 * gram(G)) * score
-        if eta:
-            x_s = x_s + (eta * ops(h).sqrt(h) * G) * b.xi()
-        b.advance(x_s)
-    return b.plan()
 
 
 def _discretised(process: Any, discretisation: str, t: Any, s: Any) -> tuple[Any, Any]:

@@ -152,15 +152,20 @@ class Method:
             orders=self.claims_of(plan, merged, len(grid) - 1),
             start=merged.get("start", "published"),
             reference=self.reference,
-            options={name: _described(value) for name, value in merged.items()},
+            options={
+                **{name: _described(value) for name, value in merged.items()},
+                **plan.options,
+            },
         )
 
 
 def _described(value: Any) -> Any:
-    """An option as a saved plan records it: matrices as lists, functions by their name."""
+    """An option as a saved plan records it: matrices as lists, functions and objects by name."""
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return getattr(value, "__name__", type(value).__name__) if callable(value) else value
+    if value is None or isinstance(value, (str, numbers.Number, np.generic, list, tuple, dict)):
+        return value
+    return getattr(value, "__name__", type(value).__name__)
 
 
 def _check_type(method: str, option: str, value: Any, default: Any) -> None:

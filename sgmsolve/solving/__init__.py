@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from sgmsolve.solving.job import Job as Job
 from sgmsolve.solving.job import spent as spent
+from sgmsolve.solving.objects import with_objects as with_objects
 from sgmsolve.solving.preparing import grid_for as grid_for
 from sgmsolve.solving.preparing import prepare as prepare
 from sgmsolve.solving.records import SolverMethod as SolverMethod

@@ -11,6 +11,7 @@ import numpy as np
 
 from sgmsolve.adapters import AdapterSolution, solve_with
 from sgmsolve.adaptive import AdaptiveSolution, denoising, solve_adaptive
+from sgmsolve.adaptive.predictor_corrector import solve_with_norms
 from sgmsolve.errors import IncompleteWarning, MethodError, SolveError, Status
 from sgmsolve.reverse import ReverseSDE
 from sgmsolve.solving.records import SolverMethod
@@ -49,11 +50,19 @@ class Job:
     ) -> Solved:
         """Solve from the state z at t_start: m arrays (batch, *shape) of the solver's library.
 
+        z is a draw of the process's own starting law; ``ReverseSDE.starting`` makes it one of the
+        law to start from, as the prelude of a plan does.
+
         Our own solvers key their noise by (seed, sample index). Other libraries draw for the whole
         batch: from ``seed``, or, with ``indices``, from a seed derived from both, so that shards
         differ and each can be made again.
         """
         name, ends, options = self.method.name, (self.t_start, self.t_end), dict(self.options)
+        z = self.sde.starting(z)
+        if self.method.family == "predictor-corrector":
+            options |= {"seed": seed, "indices": indices, "generator": self.generator}
+            options |= {"progress": progress, "on_failure": self.on_failure}
+            return solve_with_norms(self.sde, z, **options)
         if self.method.family == "adaptive":
             options |= {"seed": seed, "indices": indices, "generator": self.generator}
             options |= {"denoise": self.denoise, "on_failure": self.on_failure}

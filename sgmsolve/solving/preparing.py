@@ -2,11 +2,13 @@
 
 What is solved follows from the solver: those for SDEs get ``ReverseSDE(process, model, eta)``, with
 eta = 1 unless the option says otherwise, those for ODEs the ``ProbabilityFlow``; diffrax's that can
-do both get the SDE unless eta = 0.
+do both get the SDE unless eta = 0. Either takes the options ``preconditioner``, ``where`` and
+``skew``.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +26,7 @@ from sgmsolve.errors import BackendError, GridError, MethodError, unknown
 from sgmsolve.process.base import AbstractProcess
 from sgmsolve.reverse import ProbabilityFlow, ReverseSDE
 from sgmsolve.solving.job import Job
-from sgmsolve.solving.records import SolverMethod
+from sgmsolve.solving.records import OPERATORS, SolverMethod
 
 GENERATORS = ("native", "philox")
 REPORTS = ("warn", "raise", "ignore")
@@ -54,7 +56,8 @@ def prepare(
         method: a record from :func:`find_method`.
         steps, nfe: number of fixed steps, or a budget that buys the most of them. Solvers that
             choose their steps by error estimates take no budget.
-        options: the solver's own, and ``eta``, ``denoise``, ``noise`` and ``on_failure``. ``noise``
+        options: the solver's own, ``eta``, ``preconditioner``, ``where`` and ``skew`` of the
+            equation, and ``denoise``, ``noise`` and ``on_failure``. ``noise``
             is the generator of the start's normals (and of our own solvers'), ``"native"`` or
             ``"philox"``, or one of the kinds that ``solve_adaptive`` takes.
 
@@ -76,7 +79,8 @@ def prepare(
     stochastic = method.stochastic(given)
     fixed = _fixed(method, given, steps, nfe, grid)
     eta = given.pop("eta", 1.0)
-    sde = ReverseSDE(process, model, eta) if stochastic else ProbabilityFlow(process, model)
+    made: Any = functools.partial(ReverseSDE, eta=eta) if stochastic else ProbabilityFlow
+    sde = made(process, model, **{k: given.pop(k) for k in OPERATORS if k in given})
     denoise = denoising.check(denoise_given, sde)
     if nfe is not None:
         steps = _steps(method, nfe, bool(denoise))

@@ -11,6 +11,7 @@ from typing import Any
 from sgmsolve.adapters import known_methods
 from sgmsolve.adapters._common import EXTRA
 from sgmsolve.adapters.run import ADAPTIVE, EITHER, FOR_ODES, IMPLICIT, OPTIONS
+from sgmsolve.adaptive import predictor_corrector
 from sgmsolve.adaptive import registry as adaptive
 from sgmsolve.adaptive.run import COMMON
 from sgmsolve.errors import MethodError, unknown
@@ -24,8 +25,12 @@ DEFAULTS: Mapping[str, Any] = {
     **{"norm": "rms", "max_steps": 100_000, "noise": "bridge", "compact": True, "jit": True},
     **{"dense": False, "denoise": False, "eta": 1.0, "on_failure": "warn"},
     **{"adaptive": False, "per_sample": False},
+    **{"preconditioner": None, "where": "exact-split", "skew": None},
 }
 """Defaults of options that many solvers have."""
+
+OPERATORS = ("preconditioner", "where", "skew")
+"""Options that belong to the equation, of solvers of SDEs and ODEs alike."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +39,8 @@ class SolverMethod:
 
     Attributes:
         name: what users type.
-        family: ``"adaptive"`` (our own), ``"torchsde"``, ``"torchdiffeq"`` or ``"diffrax"``.
+        family: ``"adaptive"`` (our own), ``"predictor-corrector"`` (our own, with given steps),
+            ``"torchsde"``, ``"torchdiffeq"`` or ``"diffrax"``.
         summary: one line.
         kind: ``"ode"`` (solves the probability flow), ``"sde"`` (the reverse SDE) or ``"either"``
             (the reverse SDE, unless eta = 0).
@@ -83,6 +89,7 @@ class SolverMethod:
 def solver_methods() -> Mapping[str, SolverMethod]:
     """Every solver that is no plan, by name."""
     found = [_own(solver) for solver in adaptive.solvers().values()]
+    found.append(_corrected())
     found += [_foreign(name) for name in known_methods()]
     return {record.name: record for record in found}
 
@@ -113,8 +120,8 @@ def _own(solver: adaptive.Solver) -> SolverMethod:
     common = [name for name in COMMON if name not in skipped]
     options |= {name: DEFAULTS.get(name) for name in common}
     options |= {"rtol": solver.rtol, "atol": solver.atol}
-    if solver.stochastic:
-        options["eta"] = DEFAULTS["eta"]
+    names = [*OPERATORS, *(["eta"] if solver.stochastic else [])]
+    options |= {name: DEFAULTS[name] for name in names}
     return SolverMethod(
         solver.name,
         "adaptive",
@@ -127,6 +134,22 @@ def _own(solver: adaptive.Solver) -> SolverMethod:
     )
 
 
+def _corrected() -> SolverMethod:
+    """The record of the sampler whose corrector takes its steps from the norms of the run."""
+    parameters = inspect.signature(predictor_corrector.solve_with_norms).parameters.values()
+    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in NAMED]
+    return SolverMethod(
+        predictor_corrector.NAME,
+        "predictor-corrector",
+        "predictor-corrector, steps by the norms of each sample or of the batch",
+        "sde",
+        {p.name: p.default for p in own} | {name: DEFAULTS[name] for name in OPERATORS},
+        None,
+        "Song et al. 2021, arXiv:2011.13456, Algorithms 4 and 5",
+        ("pc-norms",),
+    )
+
+
 def _foreign(method: str) -> SolverMethod:
     """The record of another library's solver."""
     family, _, name = method.partition(":")
@@ -135,6 +158,6 @@ def _foreign(method: str) -> SolverMethod:
     either = family == "diffrax" and name in EITHER
     kind = "ode" if ode else "either" if either else "sde"
     names = [name for name in OPTIONS[family] if name not in NAMED]
-    names += ["denoise", "on_failure"] + ([] if ode else ["eta"])
+    names += ["denoise", "on_failure", *OPERATORS] + ([] if ode else ["eta"])
     options = {name: DEFAULTS.get(name) if name != "max_steps" else None for name in names}
     return SolverMethod(method, family, summary, kind, options, cost)

@@ -18,6 +18,7 @@ from condition_cases import (
     CORRECTED,
     GRID,
     HS,
+    OWN_NOISE,
     TAIL,
     Case,
     corrected,
@@ -106,7 +107,7 @@ def _options(case: Case) -> dict[str, Any]:
 
 # Up-steps are exact forward noise, not the family's: test_up_steps_are_exact has them.
 UP = ("edm-churn", "euler-churn", "restart")
-FAMILY = [c for c in CASES if c.eta > 0 and c.name not in UP]
+FAMILY = [c for c in CASES if c.eta > 0 and c.name not in (*UP, *OWN_NOISE)]
 
 
 @pytest.mark.parametrize("case", FAMILY, ids=lambda c: c.id)

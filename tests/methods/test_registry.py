@@ -13,7 +13,7 @@ from sgmsolve import grid
 from sgmsolve.analysis import order
 from sgmsolve.analysis.order import measure_builder
 from sgmsolve.analysis.order_problems import problem
-from sgmsolve.errors import MethodError
+from sgmsolve.errors import MethodError, PreconditionError
 from sgmsolve.methods.registry import find, methods_for
 from sgmsolve.plan.conditions import polynomial_defects, tree_defects
 from sgmsolve.process import EDM, VP, Flow, linear_betas
@@ -84,11 +84,14 @@ def test_claims_with_options_are_measured(monkeypatch, name, options, kind, clai
     assert row.slopes[-1] == pytest.approx(claimed, abs=0.3), row
 
 
+BAD = (MethodError, PreconditionError)
+
+
 def test_options_of_a_wrong_type_are_sentences():
     for method in methods_for(VP()):
         for option in method.options:
             for bad in ([1], object(), math.nan, 1 + 2j, "abc"):
-                with pytest.raises(MethodError, match=rf"\b{option}\b|'abc'"):
+                with pytest.raises(BAD, match=rf"\b{option}\b|'abc'"):
                     method(VP(), GRID[::20], **{option: bad})
     with pytest.raises(MethodError, match=r"denoise = 1 was given, but .* is True or False"):
         find("heun")(VP(), GRID, denoise=1)
