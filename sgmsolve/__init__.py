@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sgmsolve.conditioning import inpainting as inpainting
     from sgmsolve.model import CountCalls as CountCalls
     from sgmsolve.model import as_model as as_model
+    from sgmsolve.precondition import invariance as invariance
     from sgmsolve.reverse import ProbabilityFlow as ProbabilityFlow
     from sgmsolve.reverse import ReverseSDE as ReverseSDE
     from sgmsolve.sampling import build_plan as build_plan
@@ -63,6 +64,7 @@ _LATER = {
     "GaussianField": "target",
     "GaussianMixture": "target",
     "inpainting": "conditioning",
+    "invariance": "precondition",
     "ProbabilityFlow": "reverse",
     "ReverseSDE": "reverse",
 }
@@ -120,6 +122,7 @@ __all__ = [
     "errors",
     "grid",
     "inpainting",
+    "invariance",
     "sample",
     "solve",
     "steps",

@@ -23,10 +23,11 @@ from sgmsolve.reverse import ProbabilityFlow, ReverseSDE
 def fused_drift(sde: Any) -> Callable[[Any, Any], Any]:
     """``drift(z, t)`` of the SDE, to rounding; its own ``drift`` for anything but a ReverseSDE.
 
-    Times that are no floats, and predictions that have no score, go to the SDE's own as well.
-    Coefficients are kept: runs of many batches come back to the same times.
+    Drifts with operators, times that are no floats, and predictions that have no score, go to the
+    SDE's own as well. Coefficients are kept: runs of many batches come back to the same times.
     """
-    return _fused(sde) if type(sde) in (ReverseSDE, ProbabilityFlow) else sde.drift
+    plain = type(sde) in (ReverseSDE, ProbabilityFlow) and not sde.bends_drift
+    return _fused(sde) if plain else sde.drift
 
 
 @functools.lru_cache(maxsize=64)

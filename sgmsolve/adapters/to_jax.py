@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import lineax  # type: ignore[import-untyped]
 
 from sgmsolve.adapters._common import Layout
+from sgmsolve.reverse.additive import apply_matrix
 from sgmsolve.reverse.general import contract
-from sgmsolve.reverse.linear import apply_matrix
 
 _DENSE = "no solver of diffrax asks for the matrix or the transpose of a diffusion."
 
@@ -38,11 +38,22 @@ class _Operator(lineax.AbstractLinearOperator):
 
 
 class ComponentOperator(_Operator):
-    """Additive noise: the matrix (m, k) acts on components."""
+    """Additive noise: the matrix (m, k) acts on components, then ``colour`` on their entries.
+
+    ``colour`` wants a batch axis; ``single``: these arrays have none.
+    """
+
+    colour: Any = eqx.field(static=True, default=None)
+    single: bool = eqx.field(static=True, default=False)
 
     def mv(self, vector: Any) -> Any:
         """Matrix times k arrays."""
-        return apply_matrix(self.leaf, vector)
+        moved = apply_matrix(self.leaf, vector)
+        if self.colour is None:
+            return moved
+        if not self.single:
+            return self.colour(moved)
+        return tuple(x[0] for x in self.colour(tuple(x[None] for x in moved)))
 
 
 class ColumnsOperator(_Operator):
@@ -93,11 +104,12 @@ class DiffraxTerms:
     def diffusion(self, tau: Any, y: Any, args: Any) -> Any:
         """The diffusion as a lineax operator on the increments of ``structure(y)``."""
         t, structure = self.layout.tau(tau), self.structure(y)
-        rows = jax.eval_shape(lambda: tuple(y))
+        rows, (single, z) = jax.eval_shape(lambda: tuple(y)), self._batched(y)
         if self.sde.noise == "additive":
             # A host time gives a host matrix, which is no leaf that a solver could differentiate.
-            return ComponentOperator(jnp.asarray(self.sde.diffusion(t)), structure, rows)
-        single, z = self._batched(y)
+            matrix = jnp.asarray(self.sde.diffusion(t))
+            colour = getattr(self.sde, "colour", None)
+            return ComponentOperator(matrix, structure, rows, colour, single)
         made = self.sde.diffusion(z, t)
         made = tuple(g[0] for g in made) if single else made
         if self.sde.noise == "diagonal":

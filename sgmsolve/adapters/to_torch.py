@@ -9,7 +9,6 @@ import torch
 from sgmsolve.adapters._common import Layout, torch_module
 from sgmsolve.adapters.fused import fused_drift
 from sgmsolve.errors import ModelError
-from sgmsolve.reverse.linear import apply_matrix
 
 
 class _Wrapper(torch.nn.Module):
@@ -69,8 +68,6 @@ class TorchSDE(_Wrapper):
     def g_prod(self, tau: Any, y: Any, v: Any) -> Any:
         """Diffusion times v: rows (batch, m n)."""
         t = self.layout.time(tau)
-        if self.noise_type == "additive":
-            return self.flatten(apply_matrix(self.sde.diffusion(t), self.unflatten(v)))
         dw = v if self.noise_type == "general" else self.unflatten(v)
         return self.flatten(self.sde.diffuse(self.unflatten(y), t, dw))
 

@@ -8,6 +8,10 @@ With D the rate of the reverse SDE or of the probability flow per unit of their 
 * ``"drift-sde"``, ``"drift-ode"``: one noise-free Euler step to t = 0 with D of the SDE (eta = 1)
   or of the ODE, on all components: what the published phase-space samplers do, after SDE solvers
   and after RK45 (arXiv:2303.01748, released code).
+
+A preconditioner at "exact-split", "noise" or "corrector" leaves all of them plain: the last step
+takes noise out and puts none in. At "published" and "forward" the drift kinds have M M^T in front
+of their whole rate. ``"data"`` and ``"tweedie"`` are the plain process's, and "forward" has none.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from sgmsolve.adaptive._rows import State, axpy, own, put, take
 from sgmsolve.adaptive.solution import AdaptiveSolution
 from sgmsolve.errors import MethodError, unknown
 from sgmsolve.model.base import to_kind
+from sgmsolve.precondition.places import WHOLE
 from sgmsolve.reverse import ReverseSDE
 
 KINDS = ("data", "tweedie", "drift-sde", "drift-ode")
@@ -42,6 +47,12 @@ def check(denoise: Any, sde: Any) -> str:
         raise MethodError(msg)
     if kind == "tweedie" and sde.m != 1:
         msg = f"denoise = 'tweedie' is for one component, not {sde.m}; use 'data' or 'drift-ode'."
+        raise MethodError(msg)
+    if kind in ("data", "tweedie") and sde.where == "forward" and sde.bends_drift:
+        msg = (
+            f"denoise = {denoise!r} was given, but that is the data's mean under the plain "
+            "process, not under the preconditioned one; use denoise='drift-sde'."
+        )
         raise MethodError(msg)
     return str(kind)
 
@@ -73,5 +84,6 @@ def denoised(sde: ReverseSDE, z: State, t: float, kind: str) -> State:
     if kind == "tweedie":
         return axpy(z, (sde.process.covariance(t)[0, 0], sde.score(z, t)))
     eta = 1.0 if kind == "drift-sde" else 0.0
-    rate = ReverseSDE(sde.process, sde.model, eta)
+    M = sde.preconditioner if sde.where in WHOLE else None
+    rate = ReverseSDE(sde.process, sde.model, eta, M, sde.where)
     return axpy(z, (t, rate.drift(z, t)))

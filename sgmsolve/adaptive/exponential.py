@@ -221,6 +221,12 @@ def _solver(
                 f"{given} was given; use dopri5, which takes any ODE."
             )
             raise MethodError(msg)
+        if sde.bends_drift:
+            msg = (
+                f"{name} takes the drift from the process and the prediction, but operators "
+                f"changed that of the {type(sde).__name__}; use dopri5, which takes any ODE."
+            )
+            raise MethodError(msg)
         return Exponential(name), LogSNRFlow(sde, prediction)
 
     rtol, atol = tolerances

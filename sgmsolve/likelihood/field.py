@@ -12,7 +12,7 @@ from sgmsolve.likelihood.divergence import check_derivative, linearise, trace
 from sgmsolve.likelihood.probes import Probes
 from sgmsolve.model.base import scalar_for
 from sgmsolve.reverse import ProbabilityFlow
-from sgmsolve.reverse.linear import apply_matrix
+from sgmsolve.reverse.additive import apply_matrix
 
 State = tuple[Any, ...]
 

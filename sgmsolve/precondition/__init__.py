@@ -3,7 +3,9 @@
 from sgmsolve.precondition.base import WHERE, Preconditioner, Spectral
 from sgmsolve.precondition.cosine import CosineTransform
 from sgmsolve.precondition.filters import Disc, SpaceFrequency
+from sgmsolve.precondition.fit import GaussianFit
 from sgmsolve.precondition.folder import folder_statistics
+from sgmsolve.precondition.invariance import Invariance, invariance
 from sgmsolve.precondition.io import from_arrays, load, save, to_arrays
 from sgmsolve.precondition.pca import PCA, pca
 from sgmsolve.precondition.pds import PDS
@@ -32,8 +34,10 @@ __all__ = [
     "Diagonal",
     "Disc",
     "FourierTransform",
+    "GaussianFit",
     "Identity",
     "IdentityTransform",
+    "Invariance",
     "LowRankTransform",
     "Preconditioner",
     "Scalar",
@@ -47,6 +51,7 @@ __all__ = [
     "folder_statistics",
     "from_arrays",
     "gain_rule",
+    "invariance",
     "load",
     "noise_rule",
     "pca",

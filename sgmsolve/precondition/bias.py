@@ -33,8 +33,8 @@ from sgmsolve.errors import AnalysisError
 from sgmsolve.phi import gauss_legendre
 from sgmsolve.process.base import AbstractProcess, ScalarProcess
 
-PANELS = 96
-LARGEST_PANELS = 800
+PANELS = 24
+LARGEST_PANELS = 768
 TOLERANCE = 1e-8
 REFINEMENTS = (1, 2, 3, 4)
 

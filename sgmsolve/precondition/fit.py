@@ -151,7 +151,7 @@ class GaussianFit:
         Raises: PreconditionError for other transforms, numbers or models.
         """
         size = _checks.sample_shape(shape)
-        if not (isinstance(probes, int) and probes >= 2):
+        if not (isinstance(probes, int | np.integer) and probes >= 2):
             msg = f"probes = {probes!r}, expected a whole number of at least 2."
             raise PreconditionError(msg)
         denoise = _denoiser(model, size, like)
@@ -253,8 +253,10 @@ def _regressed(
     rest = (slopes - gain * modes**2).std(axis=0) / math.sqrt(probes)
     gain = np.clip(gain, 0.0, 1 - 1e-6)
     factor = rho**2 / (1 - gain)
-    new = (plus + minus).mean(axis=0) / 2
-    return new, gain * factor, _paired(basis, rest) / size * factor / (1 - gain)
+    # The average prediction is mean + gain (guess - mean), mode by mode.
+    change = basis.forward(((plus + minus) / 2 - mean).mean(axis=0)[None]) / (1 - gain)
+    error = _paired(basis, rest) / size * factor / (1 - gain)
+    return mean + basis.inverse(change)[0], gain * factor, error
 
 
 def _full(
@@ -279,6 +281,8 @@ def _full(
         jacobian = (plus - minus).reshape(dim, dim).T @ directions / (2 * rho**2 * dim)
         gains, basis = np.linalg.eigh((jacobian + jacobian.T) / 2)
         gains = np.clip(gains, 0.0, 1 - 1e-6)
-        values, mean = gains * rho**2 / (1 - gains), (plus + minus).mean(axis=0) / 2
+        values = gains * rho**2 / (1 - gains)
+        change = ((plus + minus) / 2 - mean).mean(axis=0).reshape(-1)
+        mean = mean + (basis @ ((basis.T @ change) / (1 - gains))).reshape(shape)
         rho = min(rho, LEVELS[1] * math.sqrt(float(values.max())) or rho)
     return GaussianFit(DenseTransform(basis, shape), values, mean)

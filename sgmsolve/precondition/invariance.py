@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,7 +28,16 @@ from sgmsolve.precondition.base import Preconditioner
 from sgmsolve.precondition.places import check_place, is_orthogonal
 from sgmsolve.process.base import AbstractProcess, ScalarProcess
 
-LARGEST_DENSE = 256
+LARGEST_DENSE = 128
+
+
+@runtime_checkable
+class HasMoments(Protocol):
+    """What is needed of a target."""
+
+    def moments(self) -> tuple[Any, Any]:
+        """Mean (*shape) and covariance."""
+
 
 _REASONS = {
     "exact-split": (
@@ -93,7 +102,7 @@ def invariance(
 
     For the size of the bias, one of
         target: its mean and covariance are taken for a Gaussian's. Mode by mode where M is diagonal
-            in the covariance's transform, otherwise dense, up to 256 numbers a state;
+            in the covariance's transform, otherwise dense, up to 128 numbers a state (seconds);
         eigenvalues: variances of the data, positive. As many as M has modes: one a mode, in the
             order of its transform. If M is a number: a spectrum. Otherwise a table over the
             distinct gains of M.
@@ -106,6 +115,13 @@ def invariance(
     AnalysisError where the solution does not settle.
     """
     check_place(preconditioner, where, skew)
+    for name, given, kind, wanted in (
+        ("process", process, AbstractProcess, "a forward process such as sgmsolve.VP()"),
+        ("target", target, HasMoments, "a target with moments()"),
+    ):
+        if not isinstance(given, kind) and not (name == "target" and given is None):
+            msg = f"{name} is a {type(given).__name__}, expected {wanted}; pass one."
+            raise PreconditionError(msg)
     if target is not None and eigenvalues is not None:
         raise PreconditionError("target and eigenvalues were both given; give one of them.")
     if isinstance(eta, bool) or not (isinstance(eta, (int, float)) and 0 <= eta < math.inf):

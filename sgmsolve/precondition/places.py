@@ -10,6 +10,8 @@ from sgmsolve.errors import PreconditionError, unknown
 from sgmsolve.precondition.base import WHERE, Preconditioner
 
 PROBES = 3
+WHOLE = ("published", "forward")
+"""Places at which M M^T multiplies the whole reverse drift, its linear part included."""
 
 
 def check_place(preconditioner: Any, where: Any, skew: Any) -> None:

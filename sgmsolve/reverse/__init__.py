@@ -12,7 +12,7 @@ SDE, whose own time tau grows where t falls, and 1 for the others.
 
 from __future__ import annotations
 
+from sgmsolve.reverse.additive import ForwardSDE as ForwardSDE
 from sgmsolve.reverse.general import GeneralSDE as GeneralSDE
-from sgmsolve.reverse.linear import ForwardSDE as ForwardSDE
 from sgmsolve.reverse.linear import ProbabilityFlow as ProbabilityFlow
 from sgmsolve.reverse.linear import ReverseSDE as ReverseSDE

@@ -18,7 +18,7 @@ from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.errors import BackendError, ProcessError, unknown
 from sgmsolve.reverse import _checks
 from sgmsolve.reverse._checks import State
-from sgmsolve.reverse.linear import apply_matrix
+from sgmsolve.reverse.additive import apply_matrix
 
 NOISES = ("additive", "diagonal", "general")
 
