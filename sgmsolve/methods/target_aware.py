@@ -6,10 +6,11 @@ part of the reverse process is solved in closed form; the network only corrects 
     r = D - alpha v/c z,        c = alpha^2 v + sigma^2        (D, z centred, in the fit's modes),
 
 which is extrapolated in units of kappa = sigma/sqrt(c) by the polynomial in lam through its last
-values, and integrated exactly. Formulas: ``_mode_weights``. On data N(mean, Q diag(v) Q^T) one step
-is exact. v = 0 is DPM-Solver++, v -> infinity DPM-Solver, and each mode passes from the one to the
-other where its signal-to-noise ratio is 1: at low noise all modes follow the isotropic scheme for
-noise predictions, whatever the fit. That is the blending rule; it has no parameter.
+values, as many as the step's length allows (``REACH``), and integrated exactly. Formulas:
+``_mode_weights``. On data N(mean, Q diag(v) Q^T) one step is exact. v = 0 is DPM-Solver++, v ->
+infinity DPM-Solver, and each mode passes from the one to the other where its signal-to-noise ratio
+is 1: at low noise all modes follow the isotropic scheme for noise predictions, whatever the fit.
+That is the blending rule; it has no parameter.
 """
 
 from __future__ import annotations
@@ -21,14 +22,28 @@ from typing import Any
 
 import numpy as np
 
+from sgmsolve._array import is_multiprecision
 from sgmsolve.errors import MethodError
 from sgmsolve.methods._mode_weights import ModeWeights, root
-from sgmsolve.methods.multistep import STARTS, TABLEAUS, choose, combination
+from sgmsolve.methods.multistep import (
+    STARTS,
+    TABLEAUS,
+    choose,
+    combination,
+    polynomial_weights,
+)
 from sgmsolve.methods.registry import register
 from sgmsolve.methods.sde_multistep import check_stochasticity
 from sgmsolve.plan import Plan, PlanBuilder
 from sgmsolve.plan.affine import Affine
 from sgmsolve.plan.frame import Frame
+
+REACH = 5.0
+"""Largest sum of |weights| of a step by Adams-Bashforth in lam, in units of its length.
+
+Equal steps have 2 with two residuals and 11/3 with three. Beyond the limit, which two residuals
+reach on steps that grow four times and three on steps that grow by 23 %, the oldest is left out.
+"""
 
 
 def _claims(claims: dict[str, float], options: Mapping[str, Any], steps: int) -> dict[str, float]:
@@ -160,6 +175,9 @@ def _begin(
         msg = f"order = {order} was given, but target-aware methods have order 1, 2 or 3."
         raise MethodError(msg)
     frame, variances = _fitted(fit)
+    if frame is not None and any(is_multiprecision(t) for t in grid):
+        msg = "coefficients of modes are float64, but the grid holds mpmath numbers; pass floats."
+        raise MethodError(msg)
     b = _Builder(process, grid, predicts="data", denoise=denoise, draws="kernel", frame=frame)
     b.modes = ModeWeights(process, variances, eta)
     return b, b.modes
@@ -193,20 +211,29 @@ def _march(b: PlanBuilder, modes: ModeWeights, k: int, corrector: float, matched
         new = b.predict(x, t) - modes.gain(t) * x
         if last is not None:
             before, moments, used = last
-            better = modes.weights([t, *times], before, t, moments)
+            better = modes.weights([t, *times[: len(used)]], before, t, moments)
             change = [w - v for w, v in zip(better, [0, *used], strict=True)]
             x = x + combination(change, [new, *residuals])
         times, residuals = [t, *times][:k], [new, *residuals][:k]
-        corrected = lam(s) - lam(t) < corrector
         if matched and len(times) < k:
             b.advance(_matched(b, modes, k if corrector else k - 1, x, new, t, s))
             last = None
             continue
-        moments = modes.moments(t, s, len(times) + corrected)
-        used = modes.weights(times, t, s, moments)
+        n, corrected = _usable([lam(v) for v in times], lam(s)), lam(s) - lam(t) < corrector
+        moments = modes.moments(t, s, n + corrected)
+        used = modes.weights(times[:n], t, s, moments)
         last = (t, moments, used) if corrected else None
         z = modes.move(t, s) * x + combination(used, residuals)
         b.advance(z + modes.noise(t, s) * b.xi() if modes.eta else z)
+
+
+def _usable(lams: Sequence[Any], lam_s: Any) -> int:
+    """How many of the nodes ``lams``, newest first, to extrapolate from: see REACH."""
+    for n in range(len(lams), 1, -1):
+        weights = polynomial_weights(lams[:n], lams[0], lam_s)
+        if sum(abs(w) for w in weights) <= REACH * (lam_s - lams[0]):
+            return n
+    return 1
 
 
 def _matched(
