@@ -85,26 +85,33 @@ def _gains(plan: Plan) -> Gains | None:
     return Gains(transforms[0], values)
 
 
-def combine_spread(terms: Any, sources: list[Any], frame: Any) -> Any:
-    """Sum of coefficient times source for coefficients with a trailing axis.
+def spread_outputs(row: Any, sources: list[Any], frame: Any) -> list[Any]:
+    """What a row computes whose coefficients have a trailing axis; None for an empty sum.
 
-    (Q,) values of a frame become (dim,), one a mode; (B,) samples become (B, 1, ...). One
-    coefficient is expanded at a time.
+    (Q,) values of a frame become (dim,), one a mode; (B,) samples become (B, 1, ...). What the
+    row's coefficients share is computed once, but no two are expanded to all modes at a time.
     """
-    total: Any = None
-    for c, s, _ in terms:
-        x = sources[s]
-        made = _broadcast(c, x, frame) * x
-        total = made if total is None else total + made
-    return total
+    like = sources[0]
+    terms = [(i, c, s) for i, parts in row.outputs for c, s, _ in parts]
+    varying = [k for k, (_, c, _) in enumerate(terms) if np.ndim(c) and np.ptp(c)]
+    host = np.stack([terms[k][1] for k in varying]) if varying else np.zeros((0, 1))
+    if frame is not None and varying:
+        host = frame.tabulate(host, _host_dtype(like))
+    place = {k: n for n, k in enumerate(varying)}
+    out: list[Any] = [None] * len(row.outputs)
+    for k, (i, c, s) in enumerate(terms):
+        factor = _broadcast(host[place[k]], like, frame) if k in place else float(np.ravel(c)[0])
+        made = factor * sources[s]
+        out[i] = made if out[i] is None else out[i] + made
+    return out
 
 
-def _broadcast(coefficient: Any, like: Any, frame: Any) -> Any:
-    host = np.asarray(coefficient)
-    if host.ndim == 0 or host.min() == host.max():
-        return float(host.flat[0])
-    host = host if frame is None else frame.expand(host)
-    made = cast(host, like)
+def _broadcast(host: np.ndarray, like: Any, frame: Any) -> Any:
     if frame is not None:
-        return made
-    return array_namespace(like).reshape(made, (-1,) + (1,) * (like.ndim - 1))
+        return cast(frame.to_modes(host), like)
+    return array_namespace(like).reshape(cast(host, like), (-1,) + (1,) * (like.ndim - 1))
+
+
+def _host_dtype(like: Any) -> Any:
+    """float64 for states of float64, else float32, on the host."""
+    return np.float64 if "float64" in str(like.dtype) else np.float32

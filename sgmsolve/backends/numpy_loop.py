@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sgmsolve.backends.acting import combine_spread
+from sgmsolve.backends.acting import spread_outputs
 from sgmsolve.backends.lowering import Lowered, Row, lower
 from sgmsolve.backends.prediction import tables
 from sgmsolve.plan import Plan
@@ -114,9 +114,8 @@ def advance(
 def _outputs(lowered: Lowered, row: Row, ops: Any, sources: list[Any], like: Any) -> list[Any]:
     out: list[Any] = [None] * len(row.outputs)
     if lowered.spread:
-        for i, terms in row.outputs:
-            out[i] = combine_spread(terms, sources, lowered.frame) if terms else ops.zeros(like)
-        return out
+        made = spread_outputs(row, sources, lowered.frame)
+        return [ops.zeros(like) if x is None else x for x in made]
     for i, terms in row.outputs:
         out[i] = ops.combine(terms, sources) if terms else ops.zeros(like)
     for i, acts in enumerate(row.acts):

@@ -8,8 +8,8 @@ import numpy as np
 
 from sgmsolve._array import kind_of
 from sgmsolve.backends._seeds import cast
-from sgmsolve.backends.acting import combine_spread
-from sgmsolve.backends.lowering import Lowered, Terms, lower, mark_last, pattern
+from sgmsolve.backends.acting import spread_outputs
+from sgmsolve.backends.lowering import Lowered, Row, Terms, lower, mark_last, pattern
 from sgmsolve.errors import BackendError, ModelError
 from sgmsolve.plan import Plan
 
@@ -112,11 +112,10 @@ class Predictor:
             return e
         sources, out = [*z, *e], [None] * len(self.terms[r])
         del e
+        if self.spread:
+            return tuple(spread_outputs(Row(self.terms[r], ()), sources, None))
         for i, terms in self.terms[r]:
-            if self.spread:
-                out[i] = combine_spread(terms, sources, None)
-            else:
-                out[i] = self.ops.combine(terms, sources) if terms else self.ops.zeros(z[0])
+            out[i] = self.ops.combine(terms, sources) if terms else self.ops.zeros(z[0])
         return tuple(out)
 
 

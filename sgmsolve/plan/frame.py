@@ -10,6 +10,7 @@ are, is then known to 1e-12 with 512 nodes over ten decades.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sgmsolve.precondition.transform import AbstractTransform
 
 NODES = 512
 DEGREE = 9
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 
 
 class Frame:
@@ -81,14 +82,22 @@ class Frame:
 
     def expand(self, coefficients: np.ndarray) -> np.ndarray:
         """(..., Q) coefficients at ``values`` as (..., dim), one a mode, float64."""
+        return self.to_modes(self.tabulate(coefficients))
+
+    def tabulate(self, coefficients: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
+        """(..., Q) coefficients as (..., D), one for each distinct eigenvalue."""
         table = np.asarray(coefficients, dtype=np.float64)
         if self._exact:
-            return table[..., self._where]
-        out = np.empty((*table.shape[:-1], len(self._distinct)))
+            return table.astype(dtype, copy=False)
+        out = np.empty((*table.shape[:-1], len(self._distinct)), dtype)
         for first in range(0, len(self._distinct), CHUNK):
             part = slice(first, first + CHUNK)
             out[..., part] = self._between(table, self._distinct[part])
-        return out[..., self._where]
+        return out
+
+    def to_modes(self, values: np.ndarray) -> np.ndarray:
+        """(..., D), one for each distinct eigenvalue, as (..., dim), one a mode."""
+        return values[..., self._where]
 
     def at(self, coefficients: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
         """(..., Q) coefficients at ``values`` as (..., n), at some of the modes' eigenvalues."""
@@ -102,12 +111,22 @@ class Frame:
         low, high = self._log
         position = (np.log(np.maximum(lam, np.exp(low))) - low) * ((self.nodes - 1) / (high - low))
         first = np.clip(position.astype(np.int64) - DEGREE // 2, 0, self.nodes - 1 - DEGREE)
-        u = position - first
-        total = np.zeros((*table.shape[:-1], len(lam)))
-        for j in range(DEGREE + 1):
-            weight = np.ones_like(u)
-            for i in range(DEGREE + 1):
-                if i != j:
-                    weight *= (u - i) / (j - i)
-            total += weight * table[..., first + j]
-        return total
+        # Rows of few numbers that lie together: gathering them is most of the work.
+        columns = np.ascontiguousarray(np.moveaxis(table, -1, 0).reshape(self.nodes, -1))
+        total = np.zeros((len(lam), columns.shape[1]))
+        for j, weight in enumerate(_lagrange(position - first)):
+            total += weight[:, None] * columns[first + j]
+        return total.T.reshape(*table.shape[:-1], len(lam))
+
+
+def _lagrange(u: np.ndarray) -> list[np.ndarray]:
+    """Weights at u of the nodes 0, 1, ..., DEGREE."""
+    below, above = [np.ones_like(u)], [np.ones_like(u)]
+    for i in range(DEGREE):
+        below.append(below[-1] * (u - i))
+        above.append(above[-1] * (u - (DEGREE - i)))
+    out = []
+    for j in range(DEGREE + 1):
+        scale = math.factorial(j) * math.factorial(DEGREE - j) * (-1) ** (DEGREE - j)
+        out.append(below[j] * above[DEGREE - j] / scale)
+    return out
