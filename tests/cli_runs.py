@@ -6,7 +6,17 @@ import pytest
 
 from sgmsolve.cli import main
 
-COMMANDS = ("methods", "problems", "plan", "order", "compare", "sample", "tune", "precondition")
+COMMANDS = (
+    "methods",
+    "problems",
+    "plan",
+    "order",
+    "compare",
+    "sample",
+    "tune",
+    "precondition",
+    "mcmc",
+)
 
 
 def succeed(capsys: pytest.CaptureFixture[str], *words: object) -> str:

@@ -30,7 +30,10 @@ ALLOWED = {
         *("process", "phi", "model", "reverse", "backends", "precondition", "methods", "plan"),
     },
     "likelihood": {"process", "model", "reverse", "backends", "adaptive"},
-    "solving": {"process", "grid", "methods", "reverse", "backends", "adapters", "adaptive"},
+    "solving": {
+        *("process", "grid", "methods", "reverse", "backends", "adapters", "adaptive"),
+        "precondition",
+    },
     "backends": {"plan", "precondition"},
     "mcmc": {
         *("process", "grid", "phi", "model", "target", "reverse", "plan", "methods"),

@@ -10,9 +10,9 @@ import numpy as np
 
 from sgmsolve.errors import TargetError
 from sgmsolve.precondition.masks import frequencies, mirror
+from sgmsolve.precondition.transform import FourierTransform
 from sgmsolve.target.base import host_array
 from sgmsolve.target.gaussian import AbstractGaussian
-from sgmsolve.precondition.transform import FourierTransform
 
 
 class GaussianField(AbstractGaussian):

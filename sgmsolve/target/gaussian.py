@@ -9,18 +9,18 @@ import numpy as np
 
 from sgmsolve._array import array_namespace
 from sgmsolve.errors import TargetError
-from sgmsolve.process.base import AbstractProcess
-from sgmsolve.target import phase, phase_flow
-from sgmsolve.target.base import AbstractTarget, host_array, over_axes
 from sgmsolve.precondition.constants import Constants
-from sgmsolve.target.covariance import SpectralCovariance
-from sgmsolve.target.posterior import posterior_gains, posterior_offset
 from sgmsolve.precondition.transform import (
     AbstractTransform,
     DenseTransform,
     IdentityTransform,
     LowRankTransform,
 )
+from sgmsolve.process.base import AbstractProcess
+from sgmsolve.target import phase, phase_flow
+from sgmsolve.target.base import AbstractTarget, host_array, over_axes
+from sgmsolve.target.covariance import SpectralCovariance
+from sgmsolve.target.posterior import posterior_gains, posterior_offset
 
 
 class AbstractGaussian(AbstractTarget):

@@ -9,8 +9,8 @@ import numpy as np
 
 from sgmsolve._array import array_namespace
 from sgmsolve.errors import TargetError
-from sgmsolve.target.base import AbstractTarget, by_batch, host_array
 from sgmsolve.precondition.constants import Constants
+from sgmsolve.target.base import AbstractTarget, by_batch, host_array
 from sgmsolve.target.covariance import DenseCovariance, check_matrix_size
 from sgmsolve.target.gaussian import eigendecomposition
 from sgmsolve.target.posterior import posterior_gains

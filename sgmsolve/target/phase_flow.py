@@ -19,9 +19,9 @@ import numpy as np
 
 from sgmsolve.errors import AnalysisError
 from sgmsolve.model.base import linear_combination
+from sgmsolve.precondition.constants import Constants
 from sgmsolve.process._collocation import panel_flow, setting
 from sgmsolve.process.base import AbstractProcess
-from sgmsolve.precondition.constants import Constants
 from sgmsolve.target.phase import working_state
 
 ACCURACY = 1e-12
