@@ -115,13 +115,16 @@ def ve(
     return mean if denoise else v
 
 
-def vp(rule: Rule, lam: Array, weight: Array, steps: int, eps: float) -> Array:
-    """Mean of the last row under VP as score_sde runs it: T = steps, scores at linspace(1, eps)."""
+def vp(rule: Rule, lam: Array, weight: Array, steps: int, eps: float, start: float = 1.0) -> Array:
+    """Mean of the last row under VP as score_sde runs it: T = steps, scores at linspace(1, eps).
+
+    start: variance of the prior, before M.
+    """
     times = np.linspace(1, eps, steps)
     betas = np.linspace(0.1 / steps, 20 / steps, steps)[::-1]
     bars = np.cumprod(1 - betas[::-1])[::-1]
     m2 = np.asarray(rule.gain) ** 2 * np.ones_like(lam)
-    v = np.ones_like(lam) if rule.where == "exact-split" else m2
+    v = start * (np.ones_like(lam) if rule.where == "exact-split" else m2)
     mean = v
     for i, (t, beta) in enumerate(zip(times, betas, strict=True)):
         decay = np.exp(-(0.1 * t + 9.95 * t**2))

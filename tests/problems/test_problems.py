@@ -53,7 +53,7 @@ def test_prior_is_the_marginal_at_the_start(problem: Problem) -> None:
 
 
 def test_marginal_has_the_exact_moments(problem: Problem) -> None:
-    n, t, p = 2000 if problem.dimension <= 64 else 60, 0.3, problem.process
+    n, t, p = 2000 if problem.dimension <= 256 else 60, 0.3, problem.process
     drawn = problem.marginal(n, t, seed=5)
     z = np.array(drawn if p.m > 1 else (drawn,)).reshape(p.m, n, -1)
     u, noise = p.loading(t), p.covariance(t)
