@@ -160,11 +160,16 @@ def _most_steps(build: Any, nfe: int, record: Method) -> tuple[int, Plan]:
     while plan.nfe > nfe and count > 1:
         count = max(1, min(count - 1, count * nfe // plan.nfe))
         plan = build(count)
+    jump = 1
     while plan.nfe <= nfe:
-        longer = build(count + 1)
-        if longer.nfe > nfe:
+        longer = build(count + jump)
+        if longer.nfe <= nfe:
+            plan, count = longer, count + jump
+            jump = max(1, (nfe - plan.nfe) * count // plan.nfe)
+        elif jump == 1:
             break
-        plan, count = longer, count + 1
+        else:
+            jump //= 2
     return count, plan
 
 

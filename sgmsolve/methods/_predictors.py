@@ -7,13 +7,14 @@ on symbols and on the modes of a Gaussian alike.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgmsolve._array import ops
-from sgmsolve.errors import MethodError
+from sgmsolve.errors import MethodError, StabilityWarning
 from sgmsolve.methods.calibrated import following_gaps, gaps, noise_gain
 from sgmsolve.plan.affine import Operators
 from sgmsolve.precondition.places import WHOLE
@@ -57,6 +58,31 @@ def entered(where: str, x: Any, score: Any, move: Move, gram: Any, skew: Any) ->
             moved = (move.state - 1) * x + moved
         mean = x + act(gram, moved)
     return mean if skew is None else mean + half * act(skew, score)
+
+
+def warn_of_overshoot(process: Any, moves: dict[Any, Move], where: str, M: Any) -> None:
+    """StabilityWarning if M makes a predictor step overshoot a mode without signal.
+
+    There the score is -x/sigma^2, so that a step multiplies the mode by what ``entered`` makes of
+    1 and -1/sigma^2: by less than -1.5, or 1.5 times what M = I does. Operators that are diagonal
+    nowhere are not looked at.
+    """
+    if M is None or (M.scalar is None and M.eigenvalues is None):
+        return
+    gains = np.array([M.scalar]) if M.eigenvalues is None else M.eigenvalues
+    gains = np.unique(gains[[np.argmin(gains**2), np.argmax(gains**2)]] ** 2)
+    for t, move in moves.items():
+        score = -1 / process.sigma(t) ** 2
+        factors = np.array([float(entered(where, 1.0, score, move, a, None)) for a in gains])
+        plain = abs(float(entered(where, 1.0, score, move, None, None)))
+        if factors.min() < -1.5 * max(1.0, plain):
+            a = gains[np.argmin(factors)]
+            msg = (
+                f"with a gain of {a**0.5:.3g} the step from t = {float(t):.4g} multiplies noise by "
+                f"{factors.min():.3g} (where={where!r}); take more steps or smaller gains."
+            )
+            warnings.warn(msg, StabilityWarning, stacklevel=5)
+            return
 
 
 def exact_moves(process: Any, predictor: str, times: Sequence[Any], kappa: float, n: int) -> Any:

@@ -20,6 +20,7 @@ from sgmsolve.methods._predictors import (
     entered,
     exact_moves,
     score_sde_moves,
+    warn_of_overshoot,
 )
 from sgmsolve.methods.multistep import choose
 from sgmsolve.methods.registry import register
@@ -200,6 +201,8 @@ class Assembly:
         """What each predictor step does; before ``level`` is asked for."""
         make = score_sde_moves if self.tables else exact_moves
         self.moves = make(self.process, predictor, self.b.times, *self.corrections)
+        if predictor != "none":
+            warn_of_overshoot(self.process, self.moves, self.where, self.M)
 
     def plan(self, predictor: str, final: str, filtered: bool = True) -> Plan:
         """All rows; ``filtered``: start from M z where the place asks for that."""

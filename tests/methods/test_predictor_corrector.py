@@ -12,7 +12,7 @@ import sgmsolve
 from sgmsolve import EDM, VE, VP, SubVP, build_plan
 from sgmsolve.analysis import exact
 from sgmsolve.backends import ReplayNoise
-from sgmsolve.errors import MethodError, PreconditionError
+from sgmsolve.errors import MethodError, PreconditionError, StabilityWarning
 from sgmsolve.plan import Plan
 from sgmsolve.precondition import Identity, Scalar
 from sgmsolve.target import GaussianField
@@ -240,3 +240,15 @@ def test_plans_are_saved_with_their_rule(tmp_path):
     assert again.options["step_rule"] == "snr by marginal norms on GaussianField"
     assert again.options["preconditioner"] == "Spectral"
     assert str(again) == str(plan)
+
+
+@pytest.mark.parametrize("where", ["published", "exact-split"])
+def test_gains_too_large_for_the_steps_are_warned_of(where):
+    """The released predictor multiplies noise by 1 - q m^2, the split one by 1 - q (1 + m^2)/2."""
+    q = 1 - (0.01 / 50) ** (2 / 9)
+    bound = (2.5 / q) ** 0.5 if where == "published" else (5 / q - 1) ** 0.5
+    common = {"grid": "uniform", "grid_options": {"t_min": 0.0}, "steps": 9, "where": where}
+    process = VE(0.01, 50.0)
+    sgmsolve.build_plan(process, "pc", preconditioner=Scalar(0.99 * bound), **common)
+    with pytest.warns(StabilityWarning, match="multiplies noise by -1.5"):
+        sgmsolve.build_plan(process, "pc", preconditioner=Scalar(1.01 * bound), **common)
