@@ -63,6 +63,7 @@ def loop(name, predictor, where, skew, steps, x, draws, h):
     return mean
 
 
+@pytest.mark.filterwarnings("ignore::sgmsolve.errors.StabilityWarning")  # three long steps
 @pytest.mark.parametrize("where", ["exact-split", "published", "noise", "corrector", "forward"])
 @pytest.mark.parametrize(
     ("name", "predictor", "corrector"),
