@@ -129,7 +129,8 @@ def _marked(case: Case) -> Any:
     both = "exact" in case.method.weights and case.weights == "published"
     twice = (both and case.start == "matched") or case.name.startswith("unipc-noise-")
     # conjugate solves for its flow by collocation, in 50 digits 10 s a plan.
-    long = case.name == "conjugate" or (twice and (both or case.start == "matched"))
+    collocated = case.name in ("conjugate", "lambda-ddim-1")
+    long = collocated or (twice and (both or case.start == "matched"))
     marks = [pytest.mark.slow] if long else []
     return pytest.param(case, id=case.id, marks=marks)
 

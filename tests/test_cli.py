@@ -55,7 +55,8 @@ def test_method_and_problem_lists_name_all(
     assert all(name in listed for name in (*(m.name for m in all_methods()), *solver_methods()))
     assert "order" in succeed(capsys, "methods", "unipc-3")
     records = json.loads(succeed(capsys, "problems", "--json"))
-    names = "gaussian ill-conditioned ring grid25 moons checkerboard field digits".split()
+    names = "gaussian ill-conditioned ring grid25 moons two-moons-chain checkerboard".split()
+    names += ["field", "photo-field", "digits", "photo-patches"]
     names += ["psld-gaussian", "psld-ring", "psld-digits", "gbm", "double-well"]
     names += ["cox-ingersoll-ross"]
     assert [r["name"] for r in records] == names

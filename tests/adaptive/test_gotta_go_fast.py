@@ -173,7 +173,7 @@ def per_entry(z, t):
     return -z / (1 + t * z * z)
 
 
-@pytest.mark.parametrize("kind", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("kind", ["numpy", "torch", pytest.param("jax", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("noise", ["bridge", "redraw"])
 def test_a_sample_does_not_depend_on_its_batch(kind, noise):
     model = sgmsolve.as_model(per_entry, VP(), predicts="score")

@@ -189,6 +189,7 @@ def test_coefficients_keep_their_digits(name, t):
     check_digits(CASES[name], t)
 
 
+@pytest.mark.slow
 def test_coefficients_keep_their_digits_through_two_integrations():
     check_digits(THREE, 1e-8)
 
