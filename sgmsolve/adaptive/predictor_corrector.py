@@ -27,7 +27,7 @@ from sgmsolve.adaptive.solution import AdaptiveSolution
 from sgmsolve.backends.noise import KeyedNoise
 from sgmsolve.backends.solve import solve
 from sgmsolve.errors import MethodError, Status, unknown
-from sgmsolve.methods._correctors import check_numbers
+from sgmsolve.methods._correctors import check_noise, check_numbers
 from sgmsolve.methods.predictor_corrector import Assembly, check_words
 from sgmsolve.model.base import scalar_for
 from sgmsolve.process.base import ScalarProcess
@@ -104,6 +104,7 @@ def _check(sde: Any, predictor: str, count: int, snr: float, norms: str, *words:
     if norms not in NORMS:
         raise MethodError(unknown(f"value of norms of {NAME}:", str(norms), NORMS))
     check_numbers(count, snr, None)
+    check_noise(sde.preconditioner)
 
 
 class _Run:

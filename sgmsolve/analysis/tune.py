@@ -201,7 +201,7 @@ def _unstable(record: Method, plans: Plans, found: Tuned) -> list[str]:
     """What the method says about the steps of the grid that was found."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", StabilityWarning)
-        record(plans.process, found.times, **found.plan.options)
+        record(plans.process, found.times, **{**plans.options_of(found.plan), **found.options})
     return [str(w.message) for w in caught if issubclass(w.category, StabilityWarning)]
 
 

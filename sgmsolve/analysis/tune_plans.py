@@ -107,6 +107,11 @@ class Plans:
         plan = build_plan(self.process, self.record, nfe=self.nfe, **given)
         return Candidate(plan, options, grid, more)
 
+    def options_of(self, plan: Plan) -> dict[str, Any]:
+        """The options that make a plan again: objects as they were given, not their names."""
+        known = self.record.options
+        return {**{k: v for k, v in plan.options.items() if k in known}, **self.fixed}
+
     def at(self, coordinates: Sequence[Parameter], unit: Any) -> Candidate:
         """The candidate at a point of the unit cube, with the most steps in the budget."""
         options, shape = split(coordinates, unit)
@@ -122,7 +127,7 @@ class Plans:
         options, _ = split(own, x[: len(own)])
         ends = origin.times
         times = times_of(x[len(own) :], float(ends[0]), float(ends[-1]))
-        given = {**origin.plan.options, **options}
+        given = {**self.options_of(origin.plan), **options}
         plan = build_plan(self.process, self.record, grid=times, **given)
         if plan.nfe > self.nfe:
             msg = f"{plan.nfe} evaluations exceed the budget of {self.nfe}."

@@ -90,9 +90,10 @@ def tune(
     """
     from sgmsolve.analysis.tune import tune as run
     from sgmsolve.methods.registry import find
+    from sgmsolve.solving import with_objects
 
     problem, record = problem_registry().find(problem_name), find(method)
-    fixed, wanted = method_options(record, options), ranges(search)
+    fixed, wanted = with_objects(method_options(record, options), problem.target), ranges(search)
     file = named(out or Path(f"{record.name}-{problem.name}-{nfe}"), ".npz")
     if force:
         check_folder(file.parent)

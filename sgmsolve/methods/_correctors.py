@@ -236,6 +236,16 @@ class StepRule:
             raise MethodError(msg)
 
 
+def check_noise(M: Any) -> None:
+    """MethodError for M = 0, whose corrector has no noise and no step."""
+    if M is None:
+        return
+    gains = M.eigenvalues if M.scalar is None else M.scalar
+    if gains is not None and not np.any(gains):
+        msg = "the preconditioner is 0, with which no corrector can be run; use corrector='none'."
+        raise MethodError(msg)
+
+
 def check_numbers(steps: Any, snr: Any, epsilon: Any) -> None:
     """MethodError for numbers that make no sense."""
     if steps < 1 or not 0 < snr < 10 or (epsilon is not None and not 0 < epsilon < np.inf):

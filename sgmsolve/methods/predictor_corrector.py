@@ -10,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sgmsolve.errors import MethodError
-from sgmsolve.methods._correctors import CORRECTORS, NORMS, StepRule, check_numbers, modes_of
+from sgmsolve.methods._correctors import (
+    CORRECTORS,
+    NORMS,
+    StepRule,
+    check_noise,
+    check_numbers,
+    modes_of,
+)
 from sgmsolve.methods._predictors import (
     PREDICTOR_NOISE,
     PREDICTORS,
@@ -112,6 +119,14 @@ def predictor_corrector(
         msg = "predictor and corrector are both 'none', which leaves nothing to do; choose one."
         raise MethodError(msg)
     check_numbers(corrector_steps, snr, epsilon)
+    if where == "corrector" and corrector == "none" and preconditioner is not None:
+        msg = (
+            "where='corrector' was given with corrector='none', which leaves the preconditioner "
+            "nothing to do; choose a corrector, or where='exact-split'."
+        )
+        raise MethodError(msg)
+    if corrector != "none":
+        check_noise(preconditioner)
     if final == "none" and denoise:
         final = "plain"
     made = Assembly(process, grid, where, preconditioner, skew, discretisation == "score_sde")

@@ -83,7 +83,7 @@ def prepare(
     sde = made(process, model, **{k: given.pop(k) for k in OPERATORS if k in given})
     denoise = denoising.check(denoise_given, sde)
     if nfe is not None:
-        steps = _steps(method, nfe, bool(denoise))
+        steps = _steps(method, nfe, bool(denoise), given)
     times = _times(process, grid, grid_options, steps)
     if method.family == "torchsde" and given.get("adaptive"):
         given.setdefault("dt", 0.01 * float(times[0] - times[-1]))
@@ -205,18 +205,19 @@ def _fixed(
     return True
 
 
-def _steps(method: SolverMethod, nfe: Any, denoise: bool) -> int:
+def _steps(method: SolverMethod, nfe: Any, denoise: bool, options: Mapping[str, Any]) -> int:
     """The largest number of steps that a budget buys."""
+    cost = method.cost_of(options)
     if isinstance(nfe, bool) or not isinstance(nfe, (int, np.integer)) or nfe < 1:
         msg = f"nfe = {nfe!r}, expected a number of evaluations; pass an integer of at least 1."
         raise MethodError(msg)
-    if method.cost is None:
+    if cost is None:
         msg = (
             f"nfe = {nfe} was given, but the evaluations of {method.name} in a step are no fixed "
             "number; give steps or dt."
         )
         raise MethodError(msg)
-    first, each = method.cost
+    first, each = cost
     first += denoise
     if nfe < first + each:
         msg = (

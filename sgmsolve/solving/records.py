@@ -80,6 +80,16 @@ class SolverMethod:
             return bool(options.get("adaptive"))
         return name in IMPLICIT or not {"rtol", "atol", "controller"}.isdisjoint(options)
 
+    def cost_of(self, options: Mapping[str, Any]) -> Cost:
+        """(a, b) with these options: N fixed steps take a + b N evaluations; None as for cost."""
+        if self.family != "predictor-corrector":
+            return self.cost
+        # Corrections at every level, a predictor step to the next, a mean after the last.
+        given = {**self.options, **options}
+        each, predicted = int(given["corrector_steps"]), given["predictor"] != "none"
+        last = each + 1 if given["final"] != "none" else 0 if predicted else each
+        return last, each + predicted
+
     def spends(self, options: Mapping[str, Any]) -> bool:
         """Whether a budget or number of steps must be given next to these options."""
         return not self.controls(options) and "dt" not in options
@@ -144,7 +154,7 @@ def _corrected() -> SolverMethod:
         "predictor-corrector, steps by the norms of each sample or of the batch",
         "sde",
         {p.name: p.default for p in own} | {name: DEFAULTS[name] for name in OPERATORS},
-        None,
+        (2, 2),
         "Song et al. 2021, arXiv:2011.13456, Algorithms 4 and 5",
         ("pc-norms",),
     )

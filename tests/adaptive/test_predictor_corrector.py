@@ -201,3 +201,35 @@ def test_other_equations_are_refused():
             solve_with_norms(sde, Z, TIMES)
     with pytest.raises(MethodError, match=r"no steps, expected steps"):
         sgmsolve.sample(VE5, model, shape=SHAPE, method="pc-norms")
+
+
+@pytest.mark.parametrize("options", [{}, {"corrector_steps": 2}, {"final": "none"}])
+@pytest.mark.parametrize("predictor", ["reverse-diffusion", "none"])
+def test_budgets_are_what_a_run_spends(options, predictor):
+    """(corrections + 1) a step and for the mean at the end; what is left is less than a step."""
+    process = VP()
+    model = Gaussian([0.0, 0.0], 1.0).model(process)
+    given = {"predictor": predictor, **options}
+    found = sgmsolve.sample(process, model, method="pc-norms", nfe=13, shape=(2,), **given)
+    steps = int(found.accepted[0])
+    assert found.nfe[0] <= 13
+    more = sgmsolve.sample(process, model, method="pc-norms", steps=steps + 1, shape=(2,), **given)
+    assert more.nfe[0] > 13
+
+
+def test_a_zero_preconditioner_is_refused():
+    process = VP()
+    model = Gaussian([0.0, 0.0], 1.0).model(process)
+    for method in ("pc", "pc-norms"):
+        with pytest.raises(MethodError, match="the preconditioner is 0"):
+            sgmsolve.sample(
+                process, model, method=method, steps=3, shape=(2,), preconditioner=Scalar(0.0)
+            )
+    plan = sgmsolve.build_plan(
+        process, "pc", steps=3, preconditioner=Scalar(0.0), corrector="none", final="none"
+    )
+    assert not plan.stochastic  # the probability flow
+    with pytest.raises(MethodError, match="leaves the preconditioner nothing to do"):
+        sgmsolve.build_plan(
+            process, "pc", steps=3, preconditioner=Scalar(2.0), where="corrector", corrector="none"
+        )
