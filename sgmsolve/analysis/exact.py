@@ -41,7 +41,8 @@ def output_moments(
             offset, see ``predictions``.
         process: the process the plan was built for; times are forward times.
         start: law of the initial state: ``"exact"`` (the target's marginal at ``plan.t_start``),
-            ``"prior"`` (N(0, Cov[z | x0]) there, which is what ``sample`` draws), or a ``Moments``.
+            ``"prior"`` (N(0, Cov[z | x0]) there, which is what ``sample`` draws), or a ``Moments``
+            on the target's ``modes()``, in their order.
 
     Raises:
         AnalysisError: the target is not Gaussian or has other modes than ``start``, the plan uses
@@ -70,7 +71,9 @@ def output_moments(
 
 def _operated(plan: Plan, joint: Any, process: Any, start: str | Moments) -> Moments:
     """Moments of a plan that is not plain; ``joint`` are the target's modes."""
-    law = _start(plan, joint, process, start)
+    law = _start(plan, joint, process, start if isinstance(start, str) else "exact")
+    if isinstance(start, Moments):
+        law = _regrouped(start, joint)
     if start != "exact":  # the plan sees states less the frame's mean
         shift = np.asarray(process.loading(plan.t_start))[:, None] * joint.shift
         law = Moments(law.mean - shift, law.covariance, law.multiplicity)
@@ -117,6 +120,18 @@ def error(
     reference = reference_law(plan, target, process)
     # The data are the first of the state's components.
     return distance(leading(output, len(reference.mean)), reference, metric)
+
+
+def _regrouped(start: Moments, joint: Any) -> Moments:
+    """A starting law given by the target's own modes, by those that the plan keeps apart."""
+    given, expected = start.mean.shape[1], joint.group.max() + 1
+    if given != expected or (joint.turns and np.any(start.mean)):
+        msg = (
+            f"the starting law has {given} modes, expected the {expected} of the target's modes(), "
+            f"in their order, and mean 0 where a skew turns modes."
+        )
+        raise AnalysisError(msg)
+    return Moments(start.mean[:, joint.group], start.covariance[..., joint.group], joint.count)
 
 
 def leading(law: Moments, parts: int) -> Moments:

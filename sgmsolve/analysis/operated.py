@@ -26,9 +26,10 @@ LARGEST = 1024
 class Joint:
     """A Gaussian target by the modes that it shares with a plan's operators and frame.
 
-    ``modes`` and ``affine`` are those of a Gaussian target; ``words`` are (n_modes,) numbers that
-    words of operators multiply modes by; ``shift`` is the frame's mean, which the plan does not see
-    and the result gets back.
+    ``modes`` and ``affine`` are those of a Gaussian target; ``group`` says which of the target's
+    own modes each one is part of, ``turns`` whether operators turn pairs of modes; ``words`` are
+    (n_modes,) numbers that words of operators multiply modes by; ``shift`` is the frame's mean,
+    which the plan does not see and the result gets back.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Joint:
         starts = np.flatnonzero(first)
         pick = order[starts]
         self.count = np.diff(np.append(starts, lam.size))
+        self.group = target.mode_index()[pick]
+        self.turns = any(np.iscomplexobj(values) for values in letters.values())
         self.lam, self.shift = lam[pick], own[pick]
         self.mean = table[1][pick] - self.shift
         self.fitted = lam[pick] if plan.frame is None else plan.frame.eigenvalues[pick]
@@ -102,6 +105,7 @@ class Dense(Joint):
     def __init__(self, plan: Plan, target: AbstractGaussian) -> None:
         self.lam, self.mean = target.eigenvalues, target._mean_modes
         self.shift, self.count = np.zeros(target.dim), np.ones(target.dim, int)
+        self.group, self.turns = target.mode_index(), False
         self.size = target.dim
         self.words = {part.word: _matrix(part.word, plan.operands, target) for part in plan.parts}
 

@@ -107,15 +107,17 @@ def gaussian_of(problem: Any) -> Any:
 def perturbed(target: Any, seed: int) -> Any:
     """Another Gaussian: every eigenvalue and mean coefficient times exp(SPREAD xi), xi ~ N(0, 1).
 
-    In the basis of the target's modes; zeros stay zero and equal modes equal.
+    In the target's own transform; zeros stay zero and equal modes equal.
     """
     from sgmsolve.target import Gaussian
 
-    values, means, count = target.modes()
-    rng = np.random.default_rng([seed, len(values)])
-    values = values * np.exp(SPREAD * rng.standard_normal(len(values)))
-    means = means * np.exp(SPREAD * rng.standard_normal(len(means)))
-    return Gaussian(np.repeat(means, count), np.repeat(values, count))
+    index, transform = target.mode_index(), target.transform
+    distinct, level = np.unique(target.eigenvalues, return_inverse=True)
+    rng = np.random.default_rng([seed, index.max() + 1])
+    factors = np.exp(SPREAD * rng.standard_normal((2, index.max() + 1)))
+    means = target.transform.forward(target.mean[None])[0] * factors[1][index]
+    values = target.eigenvalues * factors[0][: len(distinct)][level.reshape(-1)]
+    return Gaussian.from_spectrum(values, transform, transform.inverse(means[None])[0])
 
 
 def twin(problem: Any) -> Any | None:

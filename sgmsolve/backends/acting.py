@@ -91,7 +91,7 @@ def spread_outputs(row: Any, sources: list[Any], frame: Any) -> list[Any]:
     (Q,) values of a frame become (dim,), one a mode; (B,) samples become (B, 1, ...). What the
     row's coefficients share is computed once, but no two are expanded to all modes at a time.
     """
-    like = sources[0]
+    like = wide(sources[0])
     terms = [(i, c, s) for i, parts in row.outputs for c, s, _ in parts]
     varying = [k for k, (_, c, _) in enumerate(terms) if np.ndim(c) and np.ptp(c)]
     host = np.stack([terms[k][1] for k in varying]) if varying else np.zeros((0, 1))
@@ -103,7 +103,17 @@ def spread_outputs(row: Any, sources: list[Any], frame: Any) -> list[Any]:
         factor = _broadcast(host[place[k]], like, frame) if k in place else float(np.ravel(c)[0])
         made = factor * sources[s]
         out[i] = made if out[i] is None else out[i] + made
-    return out
+    if like.dtype == sources[0].dtype:
+        return out
+    return [None if x is None else cast(x, sources[0]) for x in out]
+
+
+def wide(like: Any) -> Any:
+    """An array of the kind that times and coefficients of samples are held in: 32 bits at least."""
+    if like.dtype.itemsize >= 4:
+        return like
+    xp = array_namespace(like)
+    return xp.astype(like[:1], xp.float32)
 
 
 def _broadcast(host: np.ndarray, like: Any, frame: Any) -> Any:

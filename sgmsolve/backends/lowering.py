@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgmsolve.backends.acting import Acting
-from sgmsolve.errors import PlanError
-from sgmsolve.plan import Plan
+from sgmsolve.errors import PlanError, PreconditionError
+from sgmsolve.plan import Frame, Plan
 from sgmsolve.plan.parts import TABLES, Word
 
 Term = tuple[Any, int, bool]
@@ -83,17 +83,36 @@ def plan_key(plan: Plan) -> str:
         digest = hashlib.sha256()
         tables = [plan.t, *(getattr(p, name) for p in plan.sources for name in TABLES)]
         for letter in sorted(plan.operands):
-            digest.update(f"{letter} {plan.operands[letter]!r}".encode())
-            gains = getattr(plan.operands[letter], "eigenvalues", None)
-            tables += [] if gains is None else [gains]
+            words, arrays = operator_key(plan.operands[letter])
+            digest.update(f"{letter} {words}".encode())
+            tables += arrays
         digest.update(" ".join(plan.operators).encode())
         if plan.frame is not None:
-            tables += [plan.frame.eigenvalues, plan.frame.mean]
+            words, arrays = operator_key(plan.frame)
+            digest.update(words.encode())
+            tables += [*arrays, plan.frame.mean]
         for table in tables:
             digest.update(str(table.shape).encode())
             digest.update(np.ascontiguousarray(table, dtype=np.float64).tobytes())
         found = _keys[plan] = digest.hexdigest()[:32]
     return found
+
+
+def operator_key(operator: Any) -> tuple[str, list[np.ndarray]]:
+    """What tells an operator, or the modes of a frame, from others: words and arrays.
+
+    Operators of a user's own class are told by what they make of one sample.
+    """
+    from sgmsolve.precondition import Spectral, to_arrays
+
+    if isinstance(operator, Frame):
+        operator = Spectral(operator.transform, operator.eigenvalues)
+    try:
+        header, arrays = to_arrays(operator)
+        return str(sorted(header.items())), [arrays[name] for name in sorted(arrays)]
+    except PreconditionError:
+        x = np.random.default_rng(0).standard_normal((1, *(operator.shape or (2,))))
+        return type(operator).__name__, [np.asarray(operator.apply(x))]
 
 
 def _lower(plan: Plan) -> Lowered:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgmsolve._array import kind_of
 from sgmsolve.backends._seeds import cast
-from sgmsolve.backends.acting import spread_outputs
+from sgmsolve.backends.acting import spread_outputs, wide
 from sgmsolve.backends.lowering import Lowered, Row, Terms, lower, mark_last, pattern
 from sgmsolve.errors import BackendError, ModelError
 from sgmsolve.plan import Plan
@@ -105,7 +105,7 @@ class Predictor:
 
     def __call__(self, z: State, r: int) -> State:
         """The prediction of row ``r`` at the point ``z``."""
-        t = cast(self.times[r], z[0]) if self.spread else self.times[r]
+        t = cast(self.times[r], wide(z[0])) if self.spread else self.times[r]
         e = self.model(z, t)
         e = checked(e, z, self.expected, self.ops, r, self.times[r])
         if self.terms is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from sgmsolve._array import kind_of
 from sgmsolve.backends._seeds import like_array
 from sgmsolve.backends.framed import Framed
@@ -250,7 +252,7 @@ def finish(
         return Solution(
             z, run.nfe, status, plan, state=state(run.r) if stopped else None, flags=flags
         )
-    time = plan.t_end if bad == plan.rows else float(plan.t[bad])
+    time = plan.t_end if bad == plan.rows else float(np.max(plan.t[bad]))
     if run.on_nonfinite == "raise":
         what = "the model returned NaN or Inf" if bad < plan.rows else "the result is NaN or Inf"
         msg = (

@@ -103,6 +103,8 @@ def _extended(plan: Plan) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for letter, operator in plan.operands.items():
         header["operands"][letter], own = _operator(plan, operator)
         arrays |= {f"operand_{letter}_{name}": array for name, array in own.items()}
+    if plan.ends is not None:
+        arrays["ends"] = np.ascontiguousarray(plan.ends, dtype="<f8")
     if plan.frame is not None:
         frame = plan.frame
         header["frame"], own = _operator(plan, Spectral(frame.transform, frame.eigenvalues))
@@ -142,7 +144,8 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str
         mean = arrays["mean_of_frame"]
         assert fit.transform is not None
         frame = Frame(fit.transform, fit.eigenvalues, mean, header["nodes_of_frame"])
-    return {"parts": tuple(parts), "operands": operands, "frame": frame}
+    more = {"frame": frame, "ends": arrays.get("ends")}
+    return {"parts": tuple(parts), "operands": operands, **more}
 
 
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:

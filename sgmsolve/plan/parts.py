@@ -105,11 +105,14 @@ def at(plan: Plan, gains: Mapping[str, float] | None = None, index: int | None =
     for part in plan.parts:
         gain = np.prod([given[letter.removesuffix(TRANSPOSED)] for letter in part.word])
         tables = {name: table + gain * getattr(part, name) for name, table in tables.items()}
-    times = plan.t
     if plan.tail:
         tables = {name: np.ascontiguousarray(table[..., index]) for name, table in tables.items()}
-        times = plan.t[:, index].copy() if plan.each_sample else plan.t
-    return plan.replace(**tables, t=times, parts=(), operands={}, frame=None)
+    plain: dict[str, Any] = {"parts": (), "operands": {}, "frame": None}
+    if plan.ends is None:
+        return plan.replace(**tables, **plain)
+    start, end = plan.ends[:, index].tolist()
+    own = {"t": plan.t[:, index].copy(), "t_start": start, "t_end": end, "ends": None}
+    return plan.replace(**tables, **plain, **own)
 
 
 def per_sample(plans: Any) -> Plan:
@@ -148,5 +151,6 @@ def per_sample(plans: Any) -> Plan:
     draws = {name: getattr(first, name).copy() for name in ("draws", "prelude_draws")}
     for record in draws.values():
         record["kind"][record["kind"] != "none"] = "iid"
-    ends = {name: max(getattr(plan, name) for plan in distinct) for name in ("t_start", "t_end")}
-    return first.replace(**stacked, **draws, **ends, nodes=(), pathwise=False)
+    ends = np.array([[plan.t_start, plan.t_end] for plan in distinct]).T
+    most = {"t_start": float(ends[0].max()), "t_end": float(ends[1].max())}
+    return first.replace(**stacked, **draws, **most, ends=ends[:, where], nodes=(), pathwise=False)

@@ -74,6 +74,8 @@ class Plan:
         options: the options the method was built with (JSON-able).
         parts: tables of what a word of operators multiplies, see ``Part``.
         operands: the operators that letters of words stand for, ``{"M": preconditioner}``.
+        ends: (2, B) times of start and result of every sample, of plans with a grid for each;
+            ``t_start`` and ``t_end`` are then the largest.
         frame: the Gaussian fit in whose modes the plan runs; tables then end in an axis (Q,), one
             entry for each of ``frame.values``.
         pathwise: whether the draws still belong to a Brownian path, see ``compress``.
@@ -104,6 +106,7 @@ class Plan:
     parts: tuple[Part, ...] = ()
     operands: Mapping[str, Any] = field(default_factory=dict)
     frame: Frame | None = None
+    ends: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         km, m = self.prelude_move.shape[:2]

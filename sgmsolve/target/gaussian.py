@@ -10,9 +10,11 @@ import numpy as np
 from sgmsolve._array import array_namespace
 from sgmsolve.errors import TargetError
 from sgmsolve.precondition.constants import Constants
+from sgmsolve.precondition.masks import mirror
 from sgmsolve.precondition.transform import (
     AbstractTransform,
     DenseTransform,
+    FourierTransform,
     IdentityTransform,
     LowRankTransform,
 )
@@ -51,6 +53,7 @@ class AbstractGaussian(AbstractTarget):
         self._smallest = float(eigenvalues.min())
         self._constants = Constants()
         self._grouped: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._index: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,9 +78,17 @@ class AbstractGaussian(AbstractTarget):
             first = np.ones(lam.size, dtype=bool)
             first[1:] = (np.diff(lam) != 0) | (np.diff(m) != 0)
             starts = np.flatnonzero(first)
+            self._index = np.empty(lam.size, dtype=np.int64)
+            self._index[order] = np.cumsum(first) - 1
             self._grouped = lam[starts], m[starts], np.diff(np.append(starts, lam.size))
         lam, m, count = self._grouped
         return lam.copy(), m.copy(), count.copy()
+
+    def mode_index(self) -> np.ndarray:
+        """(dim,) which entry of :meth:`modes` each coefficient of the transform belongs to."""
+        self.modes()
+        assert self._index is not None
+        return self._index.copy()
 
     def affine(self, process: AbstractProcess, kind: str, t: Any) -> tuple[np.ndarray, np.ndarray]:
         """(gain, offset) per mode of :meth:`modes`: prediction = gain * x_mode + offset, host.
@@ -226,6 +237,14 @@ class Gaussian(AbstractGaussian):
                 f"the transform's own layout."
             )
             raise TargetError(msg)
+        if isinstance(transform, FourierTransform):
+            grid = lam.reshape(transform.shape)
+            if np.abs(grid - mirror(grid)).max() > 1e-12 * np.abs(lam).max():
+                msg = (
+                    "eigenvalues differ between (k, l) and (-k, -l), expected a symmetric spectrum "
+                    "because samples are real; pass the mean of both."
+                )
+                raise TargetError(msg)
         made = cls.__new__(cls)
         full = np.broadcast_to(mu, transform.shape).copy()
         AbstractGaussian.__init__(made, full, lam.reshape(-1).copy(), transform)

@@ -10,7 +10,7 @@ import sgmsolve
 from sgmsolve import VP, Gaussian, GaussianField
 from sgmsolve.analysis.exact import error, output_moments
 from sgmsolve.errors import AnalysisError
-from sgmsolve.plan import Frame, per_sample
+from sgmsolve.plan import Frame, PlanBuilder, per_sample
 from sgmsolve.precondition import Scalar, Skew
 
 SKEW = Skew(SHAPE, (1, 1), 0.3)
@@ -106,3 +106,61 @@ def test_refusals_are_sentences() -> None:
     plan = sgmsolve.build_plan(VP(), "ddim", steps=2)
     with pytest.raises(AnalysisError, match="analyse one sample's plan"):
         output_moments(per_sample([plan, plan]), FIELD, VP())
+
+
+def test_starting_laws_are_given_by_the_targets_modes() -> None:
+    """Modes, gains and a frame regroup them; the same law must give the same error."""
+    from sgmsolve.analysis.exact import marginal
+    from sgmsolve.precondition import Diagonal
+
+    target = Gaussian([1.0, 2.0, 3.0], [3.0, 0.5, 1.0])
+    q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))
+
+    class Turned(Diagonal):
+        transform = None
+
+        def apply(self, x):
+            return (x @ q * self.eigenvalues) @ q.T
+
+        transpose = apply
+
+    turned = Turned([1.0, 1.2, 1.4])
+    turned.transform = None
+    for operator in (Diagonal([1.0, 1.2, 1.4]), turned):
+        plan = preconditioned(M=operator)
+        law = marginal(target, PROCESS, plan.t_start)
+        given = error(plan, target, PROCESS, start=law)
+        assert given == pytest.approx(error(plan, target, PROCESS), rel=1e-10)
+    plan = framed(VP(), Frame(FOURIER, 1.3 * FIELD.eigenvalues, 0.7))
+    law = marginal(FIELD, VP(), plan.t_start)
+    given = error(plan, FIELD, VP(), start=law)
+    assert given == pytest.approx(error(plan, FIELD, VP()), rel=1e-10)
+    turns = preconditioned(M=FILTER, S=SKEW)
+    with pytest.raises(AnalysisError, match="mean 0 where a skew turns modes"):
+        error(turns, FIELD, PROCESS, start=marginal(FIELD, PROCESS, turns.t_start))
+
+
+def test_a_skews_transpose_is_its_negative() -> None:
+    """S^T next to S in one plan: together they do nothing."""
+    b = PlanBuilder(PROCESS, [1.0, 0.5], predicts="score", operands={"S": SKEW})
+    e = b.predict(b.z, 1.0)
+    v = PROCESS.sigma(1.0) ** 2 - PROCESS.sigma(0.5) ** 2
+    b.advance(b.z + v * e + v * ((b.operator("S") + b.operator("S^T") / 2) @ e))
+    half = preconditioned_by(0.5)
+    a, c = (output_moments(p, FIELD, PROCESS) for p in (b.plan(), half))
+    np.testing.assert_allclose(a.covariance, c.covariance, rtol=1e-12)
+
+
+def preconditioned_by(amount):
+    b = PlanBuilder(PROCESS, [1.0, 0.5], predicts="score", operands={"S": SKEW})
+    e = b.predict(b.z, 1.0)
+    v = PROCESS.sigma(1.0) ** 2 - PROCESS.sigma(0.5) ** 2
+    b.advance(b.z + v * e + amount * v * (b.operator("S") @ e))
+    return b.plan()
+
+
+def test_one_sample_of_many_has_its_own_law() -> None:
+    plans = [sgmsolve.build_plan(VP(), "em", grid=[t, t / 2, t / 4]) for t in (1.0, 0.5)]
+    for i, plan in enumerate(plans):
+        alone = per_sample(plans).at(index=i)
+        assert error(alone, FIELD, VP()) == error(plan, FIELD, VP())

@@ -8,9 +8,9 @@ from operated import FIELD, FILTER, FOURIER, PROCESS, SHAPE, Hidden, framed, pre
 
 import sgmsolve
 from sgmsolve import EDM, VP, KeyedNoise
-from sgmsolve.errors import BackendError
-from sgmsolve.plan import Frame, per_sample
-from sgmsolve.precondition import Skew, Spectral
+from sgmsolve.errors import BackendError, SolveError
+from sgmsolve.plan import Frame, PlanBuilder, per_sample
+from sgmsolve.precondition import Scalar, Skew, Spectral
 
 X = 50 * np.random.default_rng(0).standard_normal((3, *SHAPE))
 SKEW = Skew(SHAPE, (0, 1), 0.3)
@@ -179,3 +179,83 @@ def test_states_of_other_operators_are_not_resumed() -> None:
     other = preconditioned(M=Spectral(FOURIER, 1.01 * FILTER.eigenvalues))
     with pytest.raises(BackendError, match="another plan"):
         sgmsolve.solve(other, model, None, resume=stopped.state)
+
+
+@pytest.mark.parametrize("predicts", ["noise", "score", "v"])
+def test_centred_predictions_of_every_kind(predicts) -> None:
+    """A frame whose mean is not the data's, and a network of another kind than the plan's."""
+    process = VP()
+
+    def plan(frame):
+        b = PlanBuilder(process, [1.0, 0.6, 0.3], predicts=predicts, frame=frame)
+        for t, _ in b.steps():
+            b.advance(0.9 * b.z + 0.1 * b.predict(b.z, t))
+        return b.plan()
+
+    frame = Frame(FOURIER, FIELD.eigenvalues, 0.7)
+    x = np.random.default_rng(0).standard_normal((2, *SHAPE))
+    model = FIELD.model(process, "data")
+    found = sgmsolve.solve(plan(frame), model, x).x
+    own = FIELD.model(process, predicts)
+    y = x - process.alpha(1.0) * 0.7
+    for t in (1.0, 0.6):
+        a, b = process.conversion("data", predicts, t)
+        centred = own((y + process.alpha(t) * 0.7,), t)[0]
+        centred = centred - (float(a[0, 0]) * process.alpha(t) + float(b[0, 0])) * 0.7
+        y = 0.9 * y + 0.1 * centred
+    np.testing.assert_allclose(found, y + process.alpha(0.3) * 0.7, atol=1e-12)
+
+
+def test_multiples_of_the_identity_join_other_gains() -> None:
+    b = PlanBuilder(PROCESS, [1.0, 0.5], predicts="score", operands={"M": FILTER, "C": Scalar(1.7)})
+    b.advance(b.z + b.operator("C M") @ b.predict(b.z, 1.0))
+    (e,) = FIELD.model(PROCESS, "score")((X,), 1.0)
+    found = sgmsolve.solve(b.plan(), FIELD.model(PROCESS), X).x
+    np.testing.assert_allclose(found, X + 1.7 * FILTER.apply(e), rtol=1e-12)
+
+
+@pytest.mark.parametrize("changed", [(0, 2), (1, 1)])
+def test_states_of_other_skews_and_frames_are_not_resumed(changed) -> None:
+    model = FIELD.model(PROCESS)
+    first, other = (preconditioned(M=FILTER, S=Skew(SHAPE, d, 0.3)) for d in ((0, 1), changed))
+    stopped = sgmsolve.solve(first, model, X, callback=lambda step: True)
+    with pytest.raises(BackendError, match="another plan"):
+        sgmsolve.solve(other, model, None, resume=stopped.state)
+    space = SpaceThenFrequency(FILTER)
+    stopped = sgmsolve.solve(preconditioned(M=space), model, X, callback=lambda step: True)
+    with pytest.raises(BackendError, match="another plan"):
+        sgmsolve.solve(preconditioned(M=Hidden(FILTER)), model, None, resume=stopped.state)
+
+
+def test_sixteen_bit_samples_keep_the_digits_of_their_times() -> None:
+    """Times and coefficients are held in 32 bits: a step costs one rounding of the state."""
+    seen = []
+
+    class Net:
+        process, predicts = VP(), "data"
+
+        def __call__(self, z, t):
+            seen.append(np.asarray(t))
+            return (0.5 * z[0],)
+
+    times = [0.5179, 0.3011]
+    plans = [sgmsolve.build_plan(VP(), "ddim-data", grid=[t, t / 2, t / 4]) for t in times]
+    x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float16)
+    found = sgmsolve.solve(per_sample(plans), Net(), x)
+    assert found.x.dtype == np.float16
+    np.testing.assert_allclose(seen[0], times, rtol=1e-6)
+    for i, plan in enumerate(plans):
+        exact = sgmsolve.solve(plan, Net(), x[i : i + 1].astype(np.float64)).x
+        np.testing.assert_allclose(found.x[i], exact[0], rtol=3e-3, atol=1e-4)
+
+
+def test_a_network_that_fails_names_a_time_of_its_samples() -> None:
+    class Net:
+        process, predicts = VP(), "data"
+
+        def __call__(self, z, t):
+            return (np.nan * z[0],)
+
+    plans = [sgmsolve.build_plan(VP(), "ddim-data", grid=[t, t / 2]) for t in (0.5, 0.3)]
+    with pytest.raises(SolveError, match=r"in row 0 of 1 at t = 0\.5"):
+        sgmsolve.solve(per_sample(plans), Net(), np.zeros((2, 3)))
