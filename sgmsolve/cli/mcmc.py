@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sgmsolve.cli.common import (
     print_json,
     problem_registry,
 )
+from sgmsolve.errors import ChainError
 
 COUNT = click.IntRange(1, 10**6)
 LEVEL = click.FloatRange(0, min_open=True)
@@ -63,7 +65,7 @@ def mcmc(problem: str, out: Path | None, seed: int, as_json: bool, **given: Any)
 
     Chains start from the prior by KAR2, as published; sigma is drawn from (or, published, set to
     the mode of) its exact posterior under a log-uniform prior. Prints what a sample cost, whether
-    the chains mixed, and for mixtures how the modes are covered.
+    the chains mixed (R-hat, by ArviZ of the lab extra), and for mixtures how the modes are covered.
 
     \b
     Example:
@@ -76,11 +78,15 @@ def mcmc(problem: str, out: Path | None, seed: int, as_json: bool, **given: Any)
     if out is not None:
         out = named(out, ".npz")
         check_new_file(out, "name another file to keep both.")
-    samples, report = _run(found, seed, given)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = _run(found, seed, given)
+    _say(caught)
     if out is not None:
         run = samples.run
         arrays = {"x": samples.x, "sigma": samples.sigma, "trace": run.trace}
         np.savez(out, chain=samples.chain, emission=samples.emission, **arrays)
+    report = _report(samples, _r_hat(samples.run)) | _coverage(problem, samples, found.target)
     if as_json:
         print_json(report)
         return
@@ -89,10 +95,9 @@ def mcmc(problem: str, out: Path | None, seed: int, as_json: bool, **given: Any)
         click.echo(f"saved to {click.format_filename(out)}")
 
 
-def _run(found: Any, seed: int, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Samples, and what is told of them."""
+def _run(found: Any, seed: int, given: dict[str, Any]) -> Any:
+    """The samples."""
     from sgmsolve import mcmc as room
-    from sgmsolve.target import GaussianMixture
 
     target, model = found.target, found.target.model(found.process)
     table = room.geometric_levels(given["low"], given["high"], given["levels"])
@@ -113,19 +118,38 @@ def _run(found: Any, seed: int, given: dict[str, Any]) -> tuple[Any, dict[str, A
         **{"shape": found.shape, "chains": given["chains"], "seed": seed, "backend": "numpy"},
         sigma_max=min(50.0, float(found.process.rho(found.process.largest_usable_time()))),
     )
+    return room.denoising_mcmc(
+        *(chain, model, denoiser, start),
+        **{"emissions": given["emissions"], "seed": seed, "start_calls": room.START_CALLS},
+    )
+
+
+def _r_hat(run: Any) -> float | None:
+    """The largest R-hat; None, and a sentence, where it cannot be had: the samples are made."""
+    from sgmsolve.mcmc import diagnose
+
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", room.ChainWarning)
-        samples = room.denoising_mcmc(
-            *(chain, model, denoiser, start),
-            **{"emissions": given["emissions"], "seed": seed, "start_calls": room.START_CALLS},
-        )
-        r_hat = None
-        if given["chains"] > 1 and given["emissions"] > 3:
-            r_hat = max(room.diagnose(samples.run).r_hat.values())
+        warnings.simplefilter("always")
+        try:
+            found = max(diagnose(run).r_hat.values())
+        except ChainError as error:
+            click.secho(f"Warning: no R-hat: {error}", fg="yellow", err=True)
+            found = None
+    _say(caught)
+    return found
+
+
+def _say(caught: list[warnings.WarningMessage]) -> None:
     for warning in caught:
         click.secho(f"Warning: {warning.message}", fg="yellow", err=True)
+
+
+def _report(samples: Any, r_hat: float | None) -> dict[str, Any]:
+    """What is told of the chains and their cost."""
+    from sgmsolve.mcmc import ChainStatus
+
     run, nfe = samples.run, samples.nfe
-    report: dict[str, Any] = {
+    return {
         "samples": len(samples.sigma),
         "evaluations of a sample": nfe.total,
         "of them start and burn-in": nfe.start + nfe.burn_in,
@@ -135,18 +159,35 @@ def _run(found: Any, seed: int, given: dict[str, Any]) -> tuple[Any, dict[str, A
         "accepted": float(run.acceptance.mean()),
         "median sigma": float(np.median(samples.sigma)),
         "largest R-hat": r_hat,
-        "chains that ended early": int(np.sum(run.ended >= 0)),
+        "chains that ended early": [
+            {"chain": int(i), "step": int(step), "status": status.name.lower()}
+            for i, step, status in zip(run.indices, run.ended, run.statuses, strict=True)
+            if status is not ChainStatus.FINISHED
+        ],
     }
-    if isinstance(target, GaussianMixture):
-        covered = room.mode_coverage(samples, target)
-        report["TV of the components' weights"] = covered.tv
-        report["changes of component in a window"] = covered.switches
-    return samples, report
+
+
+def _coverage(problem: str, samples: Any, target: Any) -> dict[str, Any]:
+    """How a mixture's modes are covered; of the two moons, those and not their bumps."""
+    from sgmsolve.mcmc import mode_coverage
+    from sgmsolve.target import GaussianMixture
+
+    if not isinstance(target, GaussianMixture):
+        return {}
+    groups, mode = None, "component"
+    if problem == "two-moons-chain":
+        groups, mode = importlib.import_module("sgmsolve.problems.two_moons_chain").MOONS, "moon"
+    covered = mode_coverage(samples, target, groups)
+    return {
+        f"TV of the {mode}s' weights": covered.tv,
+        f"changes of {mode} in a window": covered.switches,
+    }
 
 
 def _print(report: dict[str, Any]) -> None:
     table = new_table("", ["what", "value"], right=["value"])
     for name, value in report.items():
-        shown = "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3g}"
+        told = len(value) if isinstance(value, list) else value
+        shown = "-" if told is None else str(told) if isinstance(told, int) else f"{told:.3g}"
         table.add_row(name, shown)
     console().print(table)

@@ -40,5 +40,6 @@ from sgmsolve.mcmc.settings import exact_chain as exact_chain
 from sgmsolve.mcmc.settings import published_chain as published_chain
 from sgmsolve.mcmc.settings import restart_after as restart_after
 from sgmsolve.mcmc.start import START_CALLS as START_CALLS
+from sgmsolve.mcmc.start import ChainState as ChainState
 from sgmsolve.mcmc.start import exact_start as exact_start
 from sgmsolve.mcmc.start import published_start as published_start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,17 @@ import numpy as np
 from sgmsolve._array import array_namespace, kind_of
 from sgmsolve.adaptive._rows import on_device, to_host
 from sgmsolve.errors import ChainError
+from sgmsolve.mcmc.checks import count, number
 from sgmsolve.mcmc.density import log_density
 from sgmsolve.mcmc.draws import ACCEPT, PROPOSAL, Draws, derived_seed
 from sgmsolve.mcmc.levels import Moment
-from sgmsolve.mcmc.settings import Chain, count
+from sgmsolve.mcmc.settings import Chain
+from sgmsolve.mcmc.start import ChainState, check_start
 from sgmsolve.mcmc.view import View
 from sgmsolve.model.base import scalar_for
+
+STILL = 0.01
+"""Share of accepted proposals under which a run says that its chains stand still."""
 
 
 class ChainStatus(enum.Enum):
@@ -35,14 +41,17 @@ class ChainRun:
         x: (emissions, chains, *shape), data plus sigma times noise (the view with alpha = 1); NaN
             from a chain that had ended.
         sigma: (emissions, chains) float64 levels, NaN likewise.
-        trace: (burn_in + steps, chains) levels after every step.
-        statuses: (chains,) ChainStatus; ``ended`` (chains,) is the step a chain ended in, or -1.
+        trace: (burn_in + steps, chains) levels after every step of this run.
+        statuses: (chains,) ChainStatus; ``ended`` (chains,) is the step a chain ended in, counted
+            from the start of the first run, or -1.
         acceptance: (chains,) share of accepted proposals; 1 without Metropolis.
         indices: (chains,) numbers of the chains.
         calls: calls of the model for each chain: ``"start"``, ``"burn_in"``, ``"chain"``,
             ``"restart"``.
-        state: (x, sigma) after the last step, to go on from.
+        state: a :class:`ChainState` (x, sigma, steps, emissions) after the last step, to go on
+            from; of a chain that ended, its last good one.
         settings, seed: what ran.
+        emitted: emissions of the runs that this one goes on from.
     """
 
     x: Any
@@ -53,9 +62,10 @@ class ChainRun:
     acceptance: np.ndarray
     indices: np.ndarray
     calls: dict[str, float]
-    state: tuple[Any, np.ndarray]
+    state: ChainState
     settings: Chain
     seed: int
+    emitted: int = 0
 
     @property
     def valid(self) -> np.ndarray:
@@ -64,16 +74,26 @@ class ChainRun:
 
     @property
     def message(self) -> str:
-        """A sentence about chains that ended early; empty if none did."""
-        bad = [i for i, s in enumerate(self.statuses) if s is not ChainStatus.FINISHED]
-        if not bad:
-            return ""
-        first = bad[0]
-        return (
-            f"{len(bad)} of {len(self.statuses)} chains ended early (chain {self.indices[first]} "
-            f"at step {self.ended[first]}: {self.statuses[first].value}); their later emissions "
-            "are NaN, the others are complete. Take smaller steps: eta < 4 (sigma^2 + v_min)."
-        )
+        """Sentences about chains that ended early, or that stand still; empty if none did."""
+        said = []
+        good = np.array([s is ChainStatus.FINISHED for s in self.statuses])
+        if not good.all():
+            first = int(np.argmin(good))
+            said.append(
+                f"{np.sum(~good)} of {len(good)} chains ended early (chain {self.indices[first]} "
+                f"at step {self.ended[first]}: {self.statuses[first].value}); their later "
+                "emissions are NaN, the others are complete. Take smaller steps: "
+                "eta < 4 (sigma^2 + v_min)."
+            )
+        share = np.mean(self.acceptance[good]) if good.any() else 1.0
+        if share < STILL:
+            d = math.prod(self.x.shape[2:])
+            said.append(
+                f"Metropolis' step accepted {share:.1%} of its proposals, so the chains stand "
+                f"still: take smaller steps (in {d} dimensions a scale of {d ** (-1 / 3):.2g} "
+                "or so)."
+            )
+        return " ".join(said)
 
 
 def run_chains(
@@ -93,7 +113,9 @@ def run_chains(
         chain: the settings.
         model: a model of any kind of a scalar process.
         start: (x, sigma), x (chains, *shape) in the view with alpha = 1 (divide a state of VP by
-            alpha), sigma (chains,) or a number; see :mod:`sgmsolve.mcmc.start`.
+            alpha), sigma (chains,) or a number; see :mod:`sgmsolve.mcmc.start`. Or the ``state``
+            of a run, to go on from: with its seed and indices two runs are one long one, burn-in
+            included. ``state[:2]`` begins to count, and to draw, anew.
         emissions: emissions of each chain.
         seed, indices: of the keyed draws; indices number the chains, 0, 1, ... by default.
         start_calls: calls that the start took for each chain, for the books.
@@ -109,39 +131,15 @@ def run_chains(
     if not isinstance(chain, Chain):
         raise ChainError(f"chain is a {type(chain).__name__}, expected sgmsolve.mcmc.Chain.")
     emissions = count("emissions", emissions)
+    start_calls = number("start_calls", start_calls, zero=True)
     view = View(model)
-    x, sigma = check_start(start)
+    state = check_start(start)
+    x, sigma = state.x, state.sigma
     low, high = chain.sigma_step.low, chain.sigma_step.high
     view.check_levels(min(low, sigma.min()), max(high, sigma.max()))
     with no_graph(x):
-        loop = _Loop(chain, view, x, sigma, Draws(seed, indices, x.shape[0]))
-        return loop.run(emissions, float(start_calls), progress)
-
-
-def check_start(start: Any) -> tuple[Any, np.ndarray]:
-    """(x, sigma) with one level a chain; ChainError otherwise."""
-    if not isinstance(start, (tuple, list)) or len(start) != 2 or not hasattr(start[0], "dtype"):
-        msg = (
-            f"start is a {type(start).__name__}, expected (x, sigma): an array (chains, *shape) "
-            "and the levels (chains,); exact_start or published_start make one."
-        )
-        raise ChainError(msg)
-    x = start[0]
-    if x.ndim < 2 or not array_namespace(x).isdtype(x.dtype, "real floating"):
-        msg = (
-            f"the chains start at shape {tuple(x.shape)}, dtype {x.dtype}, expected a floating "
-            "array (chains, *shape)."
-        )
-        raise ChainError(msg)
-    sigma = np.asarray(to_host(start[1]) if hasattr(start[1], "dtype") else start[1])
-    fits = sigma.shape in ((), (x.shape[0],)) and np.issubdtype(sigma.dtype, np.number)
-    if not fits or not np.all(np.isfinite(sigma) & (sigma > 0)):
-        msg = (
-            f"the starting levels have shape {sigma.shape}, expected {x.shape[0]} finite numbers "
-            "above 0, or one for all chains."
-        )
-        raise ChainError(msg)
-    return x, np.broadcast_to(sigma.astype(np.float64), (x.shape[0],)).copy()
+        loop = _Loop(chain, view, state, Draws(seed, indices, x.shape[0]))
+        return loop.run(emissions, start_calls, progress)
 
 
 def no_graph(x: Any) -> Any:
@@ -168,20 +166,21 @@ def dot(a: Any, b: Any) -> np.ndarray:
 class _Loop:
     """State and books of a run."""
 
-    def __init__(self, chain: Chain, view: View, x: Any, sigma: np.ndarray, draws: Draws) -> None:
-        self.chain, self.view, self.draws = chain, view, draws
-        self.x, self.sigma = x, sigma
-        n = x.shape[0]
+    def __init__(self, chain: Chain, view: View, start: ChainState, draws: Draws) -> None:
+        self.chain, self.view, self.draws, self.start = chain, view, draws, start
+        self.x, self.sigma = start.x, start.sigma
+        draws.step = start.steps
+        n = len(start.sigma)
         self.alive, self.ended = np.ones(n, dtype=bool), np.full(n, -1)
         self.statuses = np.full(n, ChainStatus.FINISHED, dtype=object)
-        self.accepted, self.steps = np.zeros(n), 0
+        self.accepted = np.zeros(n)
         self.known: Any = None  # predicted noise at (x, sigma), where it has been asked for
         self.trace: list[np.ndarray] = []
         self.restarts = 0.0
 
     def run(self, emissions: int, start_calls: float, progress: bool) -> ChainRun:
         chain, xp = self.chain, array_namespace(self.x)
-        for _ in range(chain.burn_in):
+        for _ in range(chain.burn_in - self.start.steps):
             self._step()
         burn, restarted = self.view.calls, self.restarts
         made: list[tuple[Any, np.ndarray]] = []
@@ -199,12 +198,13 @@ class _Loop:
             np.stack(self.trace),
             tuple(self.statuses),
             self.ended,
-            self.accepted / self.steps,
+            self.accepted / len(self.trace),
             self.draws.indices,
             calls,
-            (self.x, self.sigma),
+            ChainState(self.x, self.sigma, self.draws.step, self.start.emissions + emissions),
             chain,
             self.draws.seed,
+            self.start.emissions,
         )
 
     def _window(self) -> tuple[Any, np.ndarray]:
@@ -230,9 +230,8 @@ class _Loop:
         self.known = None
         self._bury(x, sigma)
         self.draws.step += 1
-        self.steps += 1
         restart = self.chain.restart
-        if restart is not None and self.steps % restart.every == 0:
+        if restart is not None and self.draws.step % restart.every == 0:
             self._restart()
         self.trace.append(np.where(self.alive, self.sigma, np.nan))
 
@@ -277,7 +276,7 @@ class _Loop:
             finite = np.isfinite(square) & np.isfinite(self.sigma)
             for i in np.flatnonzero(lost):
                 self.statuses[i] = ChainStatus.DIVERGED if finite[i] else ChainStatus.NONFINITE
-            self.ended[lost] = self.steps
+            self.ended[lost] = self.draws.step
             self.alive = self.alive & ~lost
         if not self.alive.all():
             self.x = per_row(self.alive, self.x, x)
@@ -287,7 +286,7 @@ class _Loop:
         """Denoise every chain and add the noise of the restart's level."""
         restart = self.chain.restart
         assert restart is not None  # only called with one
-        seed = derived_seed(self.draws.seed, f"restart {self.steps}")
+        seed = derived_seed(self.draws.seed, f"restart {self.draws.step}")
         found = restart.denoiser(
             *(self.view.model, self.x, self.sigma),
             seed=seed,

@@ -13,10 +13,10 @@ from sgmsolve._array import array_namespace
 from sgmsolve.adaptive._rows import put, take
 from sgmsolve.backends import solve
 from sgmsolve.errors import ChainError, GridError, unknown
+from sgmsolve.mcmc.checks import count, number
 from sgmsolve.mcmc.draws import RAISED, STRIDE, EmissionNoise, derived_seed
 from sgmsolve.mcmc.flow import rk45
 from sgmsolve.mcmc.published import LEAST, published_plan
-from sgmsolve.mcmc.settings import count
 from sgmsolve.mcmc.view import View
 from sgmsolve.model.base import scalar_for
 from sgmsolve.plan import Plan, per_sample
@@ -68,7 +68,7 @@ class Denoiser:
         if not isinstance(self.method, str):
             raise ChainError(f"method is a {type(self.method).__name__}, expected a name.")
         if self.method == "rk45":
-            if self.n is not None or not 0 < self.tolerance < 1:
+            if self.n is not None or not number("tolerance", self.tolerance) < 1:
                 msg = (
                     f"rk45 was given n = {self.n} and tolerance = {self.tolerance}, expected a "
                     "tolerance in (0, 1) and no n: it chooses its steps."
@@ -79,8 +79,8 @@ class Denoiser:
         if self.method in PUBLISHED and self.options:
             raise ChainError(f"{self.method!r} is as published and takes no options.")
         for name, value in (("s_min", self.s_min), ("tweedie", self.tweedie)):
-            if value is not None and not 0 < float(value) < math.inf:
-                raise ChainError(f"{name} = {value!r}, expected a noise level above 0.")
+            if value is not None or name == "s_min":
+                number(name, value)
         try:
             hash(self.options)
         except TypeError:

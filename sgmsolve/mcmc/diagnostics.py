@@ -11,6 +11,7 @@ import numpy as np
 from sgmsolve.adaptive._rows import take, to_host
 from sgmsolve.errors import ChainError
 from sgmsolve.mcmc.chain import ChainRun, ChainStatus
+from sgmsolve.mcmc.checks import count
 from sgmsolve.mcmc.sampler import ChainWarning
 
 DIRECTIONS = 4
@@ -23,7 +24,8 @@ class Diagnosis:
 
     Attributes:
         r_hat: rank-normalised split R-hat; 1 for chains that have mixed.
-        ess: bulk effective sample size, of ``draws`` emissions in all.
+        ess: ArviZ's estimate of the bulk effective sample size; it may pass the number of draws,
+            where successive ones alternate, or where they are too few for it.
         chains, draws: how many chains, and emissions together.
         threshold: above which R-hat is too large.
     """
@@ -41,11 +43,14 @@ class Diagnosis:
         value = self.r_hat[worst]
         if value <= self.threshold:
             return ""
+        size = f"an effective sample size of {self.ess[worst]:.0f} of {self.draws} draws"
+        if self.ess[worst] > self.draws:
+            size = f"{self.draws} draws, too few to estimate an effective sample size"
+        still = " (no chain moved it)" if np.isinf(value) else ""
         return (
-            f"the chains have not mixed: R-hat of {worst} is {value:.3f}, above "
-            f"{self.threshold:g}, with an effective sample size of {self.ess[worst]:.0f} of "
-            f"{self.draws}; run them longer, drop more of the start (burn_in), or restart chains "
-            "whose level drifts up."
+            f"the chains have not mixed: R-hat of {worst} is {value:.3f}{still}, above "
+            f"{self.threshold:g}, with {size}; run them longer, drop more of the start (burn_in), "
+            "or restart chains whose level drifts up."
         )
 
 
@@ -54,8 +59,11 @@ def summaries(run: ChainRun, seed: int = 0) -> dict[str, np.ndarray]:
 
     ``log sigma``, the root mean square of x, and up to four coordinates of it: its own in at most
     four dimensions, else projections on random unit vectors, times sqrt(dimension).
-    Raises: ChainError with fewer than 2 chains or 4 emissions.
+    Raises: ChainError with fewer than 2 chains or 4 emissions, and for anything but a run.
     """
+    if not isinstance(run, ChainRun):
+        msg = f"run is a {type(run).__name__}, expected the ChainRun of run_chains (samples.run)."
+        raise ChainError(msg)
     kept = np.flatnonzero([s is ChainStatus.FINISHED for s in run.statuses])
     if len(kept) < 2 or len(run.sigma) < 4:
         msg = (
@@ -85,19 +93,23 @@ def diagnose(run: ChainRun, *, threshold: float = 1.01) -> Diagnosis:
     too few chains or emissions, or without ArviZ.
     Source: Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, Bayesian Analysis 16:667.
     """
-    arviz = _arviz()
     watched = summaries(run)
+    arviz = _arviz()
     r_hat, ess = {}, {}
     for name, values in watched.items():
-        if np.ptp(values) == 0:
-            r_hat[name], ess[name] = float("inf"), 1.0  # stuck at one value: nothing has mixed
+        half = values.shape[1] // 2
+        parts = np.concatenate([values[:, :half], values[:, -half:]])
+        if np.all(np.ptp(parts, axis=1) == 0):
+            r_hat[name], ess[name] = float("inf"), 1.0  # nothing moves: nothing has mixed
             continue
-        r_hat[name], ess[name] = float(arviz.rhat(values)), float(arviz.ess(values))
+        with np.errstate(divide="ignore", invalid="ignore"):  # folded values may all be alike
+            found = float(arviz.rhat(values)), float(arviz.ess(values))
+        r_hat[name], ess[name] = np.inf if np.isnan(found[0]) else found[0], found[1]
     chains, draws = watched["log sigma"].shape
-    found = Diagnosis(r_hat, ess, chains, chains * draws, threshold)
-    if found.message:
-        warnings.warn(found.message, ChainWarning, stacklevel=2)
-    return found
+    told = Diagnosis(r_hat, ess, chains, chains * draws, threshold)
+    if told.message:
+        warnings.warn(told.message, ChainWarning, stacklevel=2)
+    return told
 
 
 def trace_plot(run: ChainRun, *, chains: int = 8) -> Any:
@@ -105,8 +117,9 @@ def trace_plot(run: ChainRun, *, chains: int = 8) -> Any:
 
     Raises: ChainError as ``diagnose``.
     """
+    shown = count("chains", chains)
+    watched = {name: values[:shown] for name, values in summaries(run).items()}
     arviz = _arviz()
-    watched = {name: values[:chains] for name, values in summaries(run).items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ArviZ's and matplotlib's, of no use to the reader
         axes = arviz.plot_trace(arviz.from_dict(watched), compact=False)

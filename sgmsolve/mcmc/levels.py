@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,8 @@ import numpy as np
 from sgmsolve._array import array_namespace
 from sgmsolve.adaptive._rows import on_device, to_host
 from sgmsolve.errors import ChainError, unknown
+from sgmsolve.mcmc import checks
+from sgmsolve.mcmc.checks import check_range, level_table
 from sgmsolve.mcmc.density import LevelDensity, check_target, log_density
 from sgmsolve.mcmc.draws import JITTER, LEVEL, Draws
 
@@ -71,43 +72,25 @@ def geometric_levels(low: float, high: float, count: int) -> np.ndarray:
     Raises: ChainError unless 0 < low < high and count >= 2.
     """
     check_range(low, high)
-    if count < 2:
-        raise ChainError(f"count = {count!r} levels were asked for, expected at least 2.")
-    return np.geomspace(low, high, int(count))
-
-
-def check_range(low: Any, high: Any) -> None:
-    """ChainError unless 0 < low < high < inf."""
-    if not 0 < float(low) < float(high) < math.inf:
-        msg = (
-            f"levels from {low!r} to {high!r} were given, expected 0 < low < high; noise levels "
-            "are standard deviations in data units."
-        )
-        raise ChainError(msg)
+    return np.geomspace(low, high, checks.count("count", count, 2))
 
 
 class LevelStep(SigmaStep):
     """A level out of a table, by weights log w_j(x) = log pi_j + log p_sigma_j(x) + constant.
 
     levels: (L,), in any order. draw: ``"categorical"`` is the Gibbs step, ``"argmax"`` the
-    published one. jitter: then move sigma inside its cell, uniformly in log sigma.
+    published one. jitter: then move sigma inside its cell, uniformly in log sigma. Where the
+    largest weight is no number (NaN or Inf anywhere, -Inf everywhere) the level is NaN, which ends
+    the chain.
     """
 
     def __init__(self, levels: Any, draw: str, jitter: bool) -> None:
-        self.levels = np.asarray(levels, dtype=np.float64)
-        if self.levels.ndim != 1 or self.levels.size < 2 or not np.all(self.levels > 0):
-            msg = (
-                f"levels have shape {self.levels.shape}, expected (L,) standard deviations above "
-                "0, L >= 2; pass geometric_levels(0.01, 2.0, 200), say."
-            )
-            raise ChainError(msg)
+        self.levels = level_table(levels)
         if draw not in ("categorical", "argmax"):
             raise ChainError(unknown("draw", str(draw), ("categorical", "argmax")))
         self.draw, self.jitter, self.tabled = draw, bool(jitter), not jitter
         self.low, self.high = float(self.levels.min()), float(self.levels.max())
         ordered = np.sort(self.levels)
-        if np.any(np.diff(ordered) == 0):
-            raise ChainError("a level occurs twice; remove the second.")
         middle = np.sqrt(ordered[1:] * ordered[:-1])
         rank = np.argsort(np.argsort(self.levels))
         self._low = np.concatenate([ordered[:1], middle])[rank]
@@ -118,25 +101,34 @@ class LevelStep(SigmaStep):
         """Log w_j(x) up to a constant, (n, L)."""
 
     def first(self, x: Any) -> np.ndarray:
-        """The most likely level."""
-        return np.asarray(self.levels[to_host(array_namespace(x).argmax(self.logits(x), axis=1))])
+        """The most likely level, or NaN where no weight tells."""
+        logits = self.logits(x)
+        xp = array_namespace(logits)
+        chosen = to_host(xp.argmax(logits, axis=1))
+        good = to_host(xp.isfinite(xp.max(logits, axis=1)))
+        return np.where(good, self.levels[chosen], np.nan)
 
     def __call__(self, at: Moment) -> np.ndarray:
         """See :class:`SigmaStep`."""
         logits = self.logits(at.x)
         xp = array_namespace(logits)
+        top = xp.max(logits, axis=1, keepdims=True)  # NaN if any of them is
+        good = xp.isfinite(top)
         if self.draw == "argmax":
             chosen = to_host(xp.argmax(logits, axis=1))
         else:
-            weight = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
+            zero = xp.zeros_like(top)
+            weight = xp.exp(xp.where(good, logits, zero) - xp.where(good, top, zero))
             below = xp.cumulative_sum(weight, axis=1)
             u = xp.astype(on_device(at.draws.uniforms(LEVEL), logits), below.dtype)
             passed = xp.sum(xp.astype(below < (u * below[:, -1])[:, None], xp.int32), axis=1)
             chosen = np.minimum(to_host(passed), self.levels.size - 1)
+        good = to_host(good)[:, 0]
         if not self.jitter:
-            return np.asarray(self.levels[chosen])
+            return np.where(good, self.levels[chosen], np.nan)
         low, high = np.log(self._low[chosen]), np.log(self._high[chosen])
-        return np.asarray(np.exp(low + at.draws.uniforms(JITTER) * (high - low)))
+        moved = np.exp(low + at.draws.uniforms(JITTER) * (high - low))
+        return np.where(good, moved, np.nan)
 
 
 def log_masses(prior: Prior, levels: np.ndarray) -> np.ndarray:
@@ -277,10 +269,8 @@ class RandomWalk(SigmaStep):
     ) -> None:
         check_range(low, high)
         self.low, self.high = float(low), float(high)
-        self.target, self.width, self.moves = check_target(target), float(width), int(moves)
-        if not (0 < self.width < math.inf and self.moves >= 1):
-            msg = f"width = {width!r} and moves = {moves!r} were given, expected both above 0."
-            raise ChainError(msg)
+        self.target = check_target(target)
+        self.width, self.moves = checks.number("width", width), checks.count("moves", moves)
         if not callable(prior) and prior != "log-uniform":
             raise ChainError("prior must be 'log-uniform' or a density pi(sigma) for RandomWalk.")
         self.prior = prior

@@ -16,8 +16,8 @@ import numpy as np
 from sgmsolve._array import array_namespace
 from sgmsolve.adaptive._rows import on_device
 from sgmsolve.errors import ChainError
+from sgmsolve.mcmc.checks import count, level_table, number
 from sgmsolve.mcmc.levels import NoiseLevelNetwork
-from sgmsolve.mcmc.settings import count
 
 Weights = list[np.ndarray]
 
@@ -65,10 +65,11 @@ def train_level_network(
     """
     for name, value in (("hidden", hidden), ("steps", steps), ("batch", batch)):
         count(name, value)
+    number("rate", rate)
     given = np.asarray(data, dtype=np.float64)
     if given.ndim < 2 or not len(given) or not np.all(np.isfinite(given)):
         raise ChainError(f"data has shape {given.shape}, expected finite numbers (n, *shape).")
-    x0, table = given.reshape(len(given), -1), np.asarray(levels, dtype=np.float64)
+    x0, table = given.reshape(len(given), -1), level_table(levels)
     rng = np.random.default_rng(seed)
     sizes = (x0.shape[1] + 1, hidden, hidden, table.size)
     weights: Weights = []

@@ -12,13 +12,14 @@ from sgmsolve._array import array_namespace
 from sgmsolve.adaptive._rows import take
 from sgmsolve.errors import ChainError
 from sgmsolve.mcmc.chain import ChainRun, no_graph, run_chains
+from sgmsolve.mcmc.checks import count
 from sgmsolve.mcmc.denoiser import Denoiser
-from sgmsolve.mcmc.settings import Chain, count
+from sgmsolve.mcmc.settings import Chain
 from sgmsolve.mcmc.view import View
 
 
 class ChainWarning(UserWarning):
-    """Chains that ended early, or that have not mixed."""
+    """Chains that ended early, stand still, or have not mixed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class MCMCSamples:
     Attributes:
         x: (samples, *shape) at the data, emission by emission, without those of chains that ended.
         sigma: (samples,) levels they were denoised from.
-        chain, emission: (samples,) where each comes from.
+        chain, emission: (samples,) where each comes from; emissions of a run count from 0.
         nfe: :class:`Evaluations` of one sample.
         run: the chains, with their statuses, trace and last state.
     """
@@ -86,8 +87,8 @@ def denoising_mcmc(
     chain, model, start, emissions, seed, indices, start_calls, progress: as in
     :func:`run_chains`; denoiser: a :class:`Denoiser`; batch: samples denoised at once.
 
-    Warns: ChainWarning for chains that ended early. Raises: ChainError as ``run_chains``, and if no
-    chain is left.
+    Warns: ChainWarning for chains that ended early or stand still. Raises: ChainError as
+    ``run_chains``, and if no chain is left.
     """
     if not isinstance(denoiser, Denoiser):
         raise ChainError(f"denoiser is a {type(denoiser).__name__}, expected a Denoiser.")
@@ -112,8 +113,16 @@ def denoising_mcmc(
 def denoise_run(run: ChainRun, model: Any, denoiser: Denoiser, *, batch: int = 4096) -> MCMCSamples:
     """Denoise what chains emitted; another denoiser costs no new chain.
 
-    Raises: ChainError if every chain ended before its first emission.
+    Raises: ChainError if every chain ended before its first emission, or for anything but a run
+    and a Denoiser.
     """
+    if not isinstance(run, ChainRun) or not isinstance(denoiser, Denoiser):
+        msg = (
+            f"a {type(run).__name__} and a {type(denoiser).__name__} were given, expected a "
+            "ChainRun (of run_chains) and a Denoiser."
+        )
+        raise ChainError(msg)
+    count("batch", batch)
     valid = run.valid
     if not valid.any():
         msg = f"no chain lived to its first emission, so there is nothing to denoise. {run.message}"
@@ -130,7 +139,7 @@ def denoise_run(run: ChainRun, model: Any, denoiser: Denoiser, *, batch: int = 4
                 *(model, take(flat, rows), sigma[rows]),
                 seed=run.seed,
                 chains=run.indices[place[rows]],
-                emissions=emission[rows],
+                emissions=run.emitted + emission[rows],
                 raised=not run.settings.sigma_step.tabled,
             )
             made.append(found.x)

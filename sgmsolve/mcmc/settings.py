@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import operator
 from typing import Any
 
 import numpy as np
 
 from sgmsolve.errors import ChainError, unknown
+from sgmsolve.mcmc.checks import check_options, count, number
 from sgmsolve.mcmc.density import check_target
 from sgmsolve.mcmc.levels import ExactPosterior, SigmaStep
 from sgmsolve.target import AbstractTarget
@@ -49,15 +49,21 @@ def restart_after(eta: float, sigma: float, growth: float) -> int:
 
         sigma_n = (sigma_0^4 + eta^2 n / 2)^(1/4),   n = 2 sigma_0^4 (growth^4 - 1) / eta^2.
 
-    Raises: ChainError unless all are above 0 and growth above 1.
+    Raises: ChainError unless all are above 0 and growth above 1, and for a number of steps that
+    is beyond every float.
     """
-    if not (eta > 0 and sigma > 0 and growth > 1):
+    given = [number(*pair) for pair in (("eta", eta), ("sigma", sigma), ("growth", growth))]
+    if not given[2] > 1:
+        raise ChainError(f"growth = {growth!r}, expected a factor above 1.")
+    try:
+        steps = 2 * (given[1] ** 2 / given[0]) ** 2 * (given[2] ** 4 - 1)
+        return max(1, math.floor(steps))
+    except (OverflowError, ZeroDivisionError):
         msg = (
-            f"eta = {eta}, sigma = {sigma} and growth = {growth} were given, expected eta and "
-            "sigma above 0 and growth above 1."
+            f"eta = {eta!r} is so small next to sigma = {sigma!r} that a level never grows by the "
+            f"factor {growth!r}; leave the restart out, or take larger steps."
         )
-        raise ChainError(msg)
-    return max(1, math.floor(2 * sigma**4 * (growth**4 - 1) / eta**2))
+        raise ChainError(msg) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +80,7 @@ class Restart:
 
     def __post_init__(self) -> None:
         count("every", self.every)
-        if not 0 < float(self.sigma) < math.inf:
-            raise ChainError(
-                f"sigma = {self.sigma!r}, expected the level to restart from, above 0."
-            )
+        number("Restart's sigma", self.sigma)
         if not callable(self.denoiser):
             msg = f"denoiser is a {type(self.denoiser).__name__}, expected a Denoiser."
             raise ChainError(msg)
@@ -101,7 +104,7 @@ class Chain:
         n_skip: steps from one emission to the next, which thins the chain.
         emit: ``"last"``: the state at the end of the window; ``"lowest"``: the state of lowest
             sigma among its n_skip + 1 (published; biased even for an exact chain).
-        burn_in: steps before the first window.
+        burn_in: steps before the first window; not made again by a run that goes on from a state.
         restart: a :class:`Restart`, or None.
         limit: a chain whose root mean square passes this has diverged.
 
@@ -138,19 +141,14 @@ class Chain:
             raise ChainError(unknown("emit", str(self.emit), ("last", "lowest")))
         count("n_skip", self.n_skip)
         count("burn_in", self.burn_in, least=0)
-        if not self.limit > 0:
-            raise ChainError(f"limit = {self.limit!r}, expected a number above 0.")
+        if not isinstance(self.restart, Restart | None):
+            msg = f"restart = {self.restart!r}, expected a Restart(every, sigma, denoiser) or None."
+            raise ChainError(msg)
+        number("limit", self.limit, infinite=True)
 
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """An integer of at least ``least``; ChainError otherwise."""
-    try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ChainError(f"{name} = {value!r}, expected an integer of at least {least}.")
-    return number
+OPTIONS = {field.name for field in dataclasses.fields(Chain)} - {"sigma_step", "step", "n_skip"}
+"""What of a Chain the two ready-made ones leave open, but for what each of them sets."""
 
 
 def exact_chain(
@@ -160,7 +158,9 @@ def exact_chain(
 
     eta = scale (sigma^2 + v_min), v_min the target's smallest variance; scale 1 to 2 suits two
     dimensions, about d^(-1/3) suits d. ``options``: of :class:`Chain`, and ``prior`` of sigma.
+    Raises: ChainError for anything that makes no sense.
     """
+    check_options(options, OPTIONS - {"metropolis"} | {"prior"})
     prior = options.pop("prior", "log-uniform")
     v_min = check_target(target)._smallest_variance()
     return Chain(
@@ -179,8 +179,9 @@ def published_chain(
 
     ``sigma_step`` is NoiseLevelNetwork or ExactPosterior with ``draw="argmax"``. The published run
     on CelebA-HQ-256 (data in [0, 1]) has step 0.8 and n_skip 10, KAR2 with N = 20 as denoiser.
-    Raises: ChainError for a table that draws its level.
+    Raises: ChainError for a table that draws its level, and for an unknown option.
     """
+    check_options(options, OPTIONS - {"emit"})
     if getattr(sigma_step, "draw", "argmax") != "argmax":
         msg = (
             f"the published chain takes the most likely level, but {type(sigma_step).__name__} has "

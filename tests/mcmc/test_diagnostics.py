@@ -15,6 +15,7 @@ from sgmsolve.mcmc import (
     ChainStatus,
     ChainWarning,
     Denoiser,
+    Diagnosis,
     denoising_mcmc,
     diagnose,
     exact_chain,
@@ -69,6 +70,23 @@ def test_a_quantity_that_is_stuck_is_no_success() -> None:
     x, sigma = independent(50, 4)
     with pytest.warns(ChainWarning, match="R-hat of log sigma is inf"):
         diagnose(made(x, np.full_like(sigma, 0.01)))
+
+
+def test_one_move_at_the_middle_is_no_division_by_zero() -> None:
+    """Both halves of every chain stand still, which R-hat divides by."""
+    x, sigma = independent(6, 4)
+    x[:] = np.where(np.arange(6) < 3, 0.0, 1.0)[:, None, None] + np.arange(4)[:, None]
+    with pytest.warns(ChainWarning, match=r"R-hat of [\w ]+ is inf \(no chain moved it\)"):
+        found = diagnose(made(x, sigma))
+    assert found.r_hat["x along 0"] == np.inf
+
+
+def test_more_effective_draws_than_draws_are_not_told() -> None:
+    found = Diagnosis({"log sigma": 1.2}, {"log sigma": 406.0}, 4, 180, 1.01)
+    assert "406" not in found.message
+    assert "180 draws, too few to estimate" in found.message
+    fewer = dataclasses.replace(found, ess={"log sigma": 60.0})
+    assert "effective sample size of 60 of 180 draws" in fewer.message
 
 
 def test_summaries_leave_out_chains_that_ended() -> None:

@@ -9,6 +9,7 @@ from mcmc_cases import LEVELS, ring
 from sgmsolve.errors import ChainError
 from sgmsolve.mcmc import (
     Chain,
+    ChainStatus,
     ExactPosterior,
     NoiseLevelNetwork,
     NormEstimate,
@@ -132,6 +133,48 @@ def test_network_with_the_exact_logits_is_the_exact_posterior() -> None:
     assert np.array_equal(net.first(x), exact.first(x))
 
 
+LOGITS = np.array(
+    [
+        [0.0, np.nan, 1.0],
+        [-np.inf, -np.inf, -np.inf],
+        [0.0, np.inf, 1.0],
+        [-np.inf, -np.inf, 3.0],
+    ]
+)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_logits_that_tell_nothing_give_no_level(library: str) -> None:
+    """NaN, all of them -Inf, and Inf; a level of weight 0 is nothing bad."""
+    xp = np if library == "numpy" else pytest.importorskip(library)
+    xp = xp.numpy if library == "jax" else xp
+    logits, x = xp.asarray(LOGITS), xp.zeros((4, 2))
+    for draw in ("argmax", "categorical"):
+        for jitter in (False, True):
+            step = NoiseLevelNetwork(lambda x: logits, [0.1, 0.2, 0.4], draw=draw, jitter=jitter)
+            found = step(moment(x, np.ones(4)))
+            assert np.array_equal(np.isnan(found), [True, True, True, False])
+            assert np.sqrt(0.08) <= found[3] <= 0.4
+            assert jitter or found[3] == 0.4
+            assert np.array_equal(step.first(x), [np.nan, np.nan, np.nan, 0.4], equal_nan=True)
+
+
+def test_a_chain_whose_network_gives_nan_ends() -> None:
+    """The second of three; the others go on. A start without levels is refused."""
+    target, levels = ring(), geometric_levels(0.05, 1.0, 3)
+
+    def net(x: np.ndarray) -> np.ndarray:
+        return np.where((np.arange(len(x)) == 1)[:, None], np.nan, np.zeros((len(x), 3)))
+
+    step, x = NoiseLevelNetwork(net, levels), target.sample(3, 0)
+    run = run_chains(Chain(step, 0.01, n_skip=1), target.model(EDM()), (x, 0.5), emissions=2)
+    assert [s is ChainStatus.NONFINITE for s in run.statuses] == [False, True, False]
+    assert run.ended.tolist() == [-1, 0, -1]
+    start = (x, step.first(x))
+    with pytest.raises(ChainError, match="1 of them NaN, Inf or not above 0"):
+        run_chains(Chain(step, 0.01), target.model(EDM()), start, emissions=1)
+
+
 def test_norm_estimate() -> None:
     """On a point mass E[eps | x] = x / sigma, so the estimate is |x| / sqrt(d), and is clipped."""
     target = Gaussian(np.zeros(50), 0.0)
@@ -160,7 +203,15 @@ def test_levels_are_refused_in_sentences() -> None:
         (lambda: NoiseLevelNetwork(3, LEVELS), "expected a function net"),
         (lambda: NoiseLevelNetwork(len, LEVELS, [1.0]), "one entry a level"),
         (lambda: NormEstimate(0.0, 1.0), "expected 0 < low < high"),
-        (lambda: RandomWalk(target, 0.1, 1.0, width=0), "expected both above 0"),
+        (lambda: RandomWalk(target, 0.1, 1.0, width=0), "width = 0, expected a finite number"),
+        (lambda: RandomWalk(target, 0.1, 1.0, width="a"), "width = 'a', expected a finite number"),
+        (lambda: RandomWalk(target, 0.1, 1.0, moves=1.5), "moves = 1.5, expected an integer"),
+        (lambda: geometric_levels("a", 1.0, 5), "levels from 'a' to 1.0"),
+        (lambda: geometric_levels(0.1, 1.0, 5.5), "count = 5.5, expected an integer"),
+        (lambda: ExactPosterior(target, "a"), "'a' were given as levels"),
+        (lambda: ExactPosterior(target, [0.1, np.inf]), "finite standard deviations"),
+        (lambda: exact_start(target, [0.1, -1], chains=3), r"\[0.1, -1\] were given as levels"),
+        (lambda: exact_start(target, LEVELS, chains=3, seed=-1), "seed = -1"),
         (lambda: RandomWalk(target, 0.1, 1.0, prior="flat"), "log-uniform"),
         (lambda: NormEstimate(0.1, 1.0).first(np.ones((2, 2))), "needs a level to start from"),
     ]

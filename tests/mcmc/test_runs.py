@@ -29,7 +29,7 @@ from sgmsolve.mcmc import (
     restart_after,
     run_chains,
 )
-from sgmsolve.process import CLD, EDM, VE, VP
+from sgmsolve.process import EDM, VE, VP
 from sgmsolve.target import Gaussian
 
 RING = ring()
@@ -116,12 +116,28 @@ def test_a_chain_does_not_depend_on_its_mates() -> None:
         assert not np.array_equal(other.sigma, whole.run.sigma)
 
 
-def test_a_run_goes_on_from_its_state_with_another_seed() -> None:
+@pytest.mark.parametrize("burn_in", [0, 13])
+def test_a_run_goes_on_from_its_state(burn_in: int) -> None:
+    """10 steps and 10 more with the same seed are 20: draws, restarts, burn-in and denoising."""
     start = exact_start(RING, LEVELS, chains=4, seed=1)
-    run = run_chains(exact_chain(RING, LEVELS), MODEL, start, emissions=2)
-    assert np.array_equal(run.state[0], run.x[-1])
-    assert np.array_equal(run.state[1], run.sigma[-1])
-    run_chains(exact_chain(RING, LEVELS), MODEL, run.state, emissions=1, seed=1)
+    chain = exact_chain(
+        RING, LEVELS, n_skip=5, burn_in=burn_in, restart=Restart(7, 0.3, Denoiser("kar2", 4))
+    )
+    denoiser, kept = Denoiser("kar2", 5), {"seed": 3, "indices": [2, 9, 4, 7]}
+    whole = denoising_mcmc(chain, MODEL, denoiser, start, emissions=4, **kept)
+    first = denoising_mcmc(chain, MODEL, denoiser, start, emissions=2, **kept)
+    state = first.run.state
+    assert np.array_equal(state.x, first.run.x[-1])
+    assert np.array_equal(state.sigma, first.run.sigma[-1])
+    assert (state.steps, state.emissions) == (burn_in + 10, 2)
+    second = denoising_mcmc(chain, MODEL, denoiser, state, emissions=2, **kept)
+    assert np.array_equal(np.concatenate([first.run.trace, second.run.trace]), whole.run.trace)
+    assert np.array_equal(np.concatenate([first.run.x, second.run.x]), whole.run.x)
+    assert np.allclose(np.concatenate([first.x, second.x]), whole.x, rtol=1e-10, atol=1e-13)
+    assert second.run.calls["burn_in"] == 0
+    assert second.run.state[2:] == whole.run.state[2:]
+    share = (10 + burn_in) * first.run.acceptance + 10 * second.run.acceptance
+    assert np.allclose(share, (20 + burn_in) * whole.run.acceptance)
 
 
 @pytest.mark.parametrize("process", [VP(), VE(0.005, 50.0)], ids=lambda p: type(p).__name__)
@@ -256,6 +272,16 @@ def test_nan_under_metropolis(where: str) -> None:
     assert np.all(found.acceptance[[0, 2]] > 0.3)
 
 
+def test_chains_that_stand_still_are_warned_about() -> None:
+    target = Gaussian(np.zeros(1000), 1.0)
+    levels, x = geometric_levels(0.1, 1.0, 20), target.sample(3, 0)
+    for scale, still in ((1.0, True), (0.1, False)):
+        chain = exact_chain(target, levels, scale=scale)
+        run = run_chains(chain, target.model(EDM()), (x, 0.5), emissions=2)
+        assert ("accepted 0.0% of its proposals" in run.message) is still
+        assert ("in 1000 dimensions a scale of 0.1" in run.message) is still
+
+
 def test_samples_of_ended_chains_are_left_out_and_warned_about() -> None:
     model = RING.model(EDM(), "noise")
     wild = Chain(POSTERIOR, 0.5, limit=1.3, n_skip=1)
@@ -271,44 +297,3 @@ def test_samples_of_ended_chains_are_left_out_and_warned_about() -> None:
         pytest.warns(ChainWarning),
     ):
         denoising_mcmc(tight, model, Denoiser("kar1", 4), start, emissions=2)
-
-
-def test_runs_are_refused_in_sentences() -> None:
-    x, sigma = exact_start(RING, LEVELS, chains=3, seed=1)
-    chain = exact_chain(RING, LEVELS)
-
-    def run(**changes: object) -> object:
-        given = {"chain": chain, "model": MODEL, "start": (x, sigma), "emissions": 1, **changes}
-        return run_chains(given.pop("chain"), given.pop("model"), given.pop("start"), **given)  # type: ignore[arg-type]
-
-    high = ExactPosterior(RING, geometric_levels(0.01, 1e3, 20))
-    low = ExactPosterior(RING, geometric_levels(0.01, 1.0, 20))
-    psld = Gaussian(np.zeros(2), 1.0).model(CLD(), "score")
-    cases = [
-        (lambda: run(emissions=0), "emissions = 0, expected an integer of at least 1"),
-        (lambda: run(start=x), "expected"),
-        (lambda: run(start=(x, -1.0)), "3 finite numbers above 0"),
-        (lambda: run(start=(x, sigma[:2])), "3 finite numbers above 0"),
-        (lambda: run(start=(x.astype(int), 1.0)), "expected a floating array"),
-        (lambda: run(chain="exact"), "expected sgmsolve.mcmc.Chain"),
-        (lambda: run(model=psld), "a process of one component"),
-        (lambda: run(chain=Chain(high, 0.1)), "choose levels inside"),
-        (lambda: run(chain=Chain(low, 0.1), model=RING.model(VE(0.05, 5.0))), "0.05 to 5"),
-        (lambda: Chain("exact", 0.1), "expected ExactPosterior"),
-        (lambda: Chain(POSTERIOR, 0.0), "a step above 0"),
-        (lambda: Chain(POSTERIOR, "big"), "a number above 0 or a StepSize"),
-        (lambda: Chain(POSTERIOR, 0.1, metropolis="scores"), "mean 'score'"),
-        (lambda: Chain(POSTERIOR, 0.1, metropolis=3), "distribution of sgmsolve.target"),
-        (lambda: Chain(POSTERIOR, 0.1, emit="min"), "unknown emit 'min'"),
-        (lambda: Chain(POSTERIOR, 0.1, n_skip=0), "n_skip = 0"),
-        (lambda: Chain(POSTERIOR, 0.1, burn_in=-1), "burn_in = -1"),
-        (lambda: Chain(POSTERIOR, 0.1, limit=0), "limit = 0"),
-        (lambda: published_chain(POSTERIOR), "takes the most likely level"),
-        (lambda: restart_after(0.0, 1.0, 2.0), "growth above 1"),
-        (lambda: Restart(5, -1.0, Denoiser("kar1", 4)), "level to restart from"),
-        (lambda: Restart(5, 1.0, "kar1"), "expected a Denoiser"),
-        (lambda: denoising_mcmc(chain, MODEL, "kar1", (x, sigma), emissions=1), "a Denoiser"),
-    ]
-    for make, words in cases:
-        with pytest.raises(ChainError, match=words):
-            make()
