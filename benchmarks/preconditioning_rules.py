@@ -24,7 +24,7 @@ from preconditioning_spec import (
     w2,
 )
 
-from sgmsolve.errors import PreconditionError, SgmsolveError
+from sgmsolve.errors import SgmsolveError
 from sgmsolve.precondition import Scalar, Spectral, alpha_rule, noise_rule
 
 WINDOWS = {
@@ -147,11 +147,7 @@ def shapes() -> list[dict[str, Any]]:
                 """In hundredths."""
                 if (m, p) not in found:  # noqa: B023
                     M = Spectral(target.transform, m / 100 * relative ** (p / 200))
-                    try:
-                        value = w2(STUDIES[key], n, {"preconditioner": M})  # noqa: B023
-                    except PreconditionError:
-                        value = math.inf
-                    found[m, p] = value  # noqa: B023
+                    found[m, p] = w2(STUDIES[key], n, {"preconditioner": M})  # noqa: B023
                 return found[m, p]  # noqa: B023
 
             flat = min(range(95, 150), key=lambda m: error(m, 0))

@@ -8,6 +8,7 @@ released code (``discretisation="score_sde"``), norms of the corrector propagate
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,7 @@ import numpy as np
 
 from sgmsolve import VE, VP, GaussianField, build_plan
 from sgmsolve.analysis import exact
-from sgmsolve.errors import PreconditionError
+from sgmsolve.errors import StabilityWarning
 from sgmsolve.precondition import PDS, TDAS, Disc, Scalar, Spectral
 
 SIZE = 64
@@ -159,8 +160,13 @@ def laws(study: Study, steps: int, choice: Choice) -> tuple[np.ndarray, np.ndarr
 
 
 def w2(study: Study, steps: int, choice: Choice) -> float:
-    """W2 divided by the root of the number of pixels."""
-    v, data, number = laws(study, steps, choice)
+    """W2 divided by the root of the number of pixels; inf for gains with which PDS diverges."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the smallest eigenvalue", StabilityWarning)
+        try:
+            v, data, number = laws(study, steps, choice)
+        except StabilityWarning:
+            return math.inf
     return float(np.sqrt(number @ (np.sqrt(v) - np.sqrt(data)) ** 2) / SIZE)
 
 
@@ -217,10 +223,7 @@ def best(study: Study, steps: int, family: str) -> tuple[float, float]:
 
     def error(i: int) -> float:
         if i not in found:
-            try:
-                found[i] = w2(study, steps, make(study, float(values[i])))
-            except PreconditionError:  # gains with which the predictor diverges
-                found[i] = math.inf
+            found[i] = w2(study, steps, make(study, float(values[i])))
         return found[i]
 
     stride = 16

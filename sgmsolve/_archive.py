@@ -89,7 +89,7 @@ class Archive:
             if not source.exists():
                 source = source.with_name(source.name + ".npz")
             content = source.read_bytes()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             msg = (
                 f"{self.what} file {str(path)!r} cannot be read: "
                 f"{getattr(error, 'strerror', None) or error}; pass a file that {self.writer} "

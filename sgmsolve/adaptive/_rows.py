@@ -34,6 +34,7 @@ def to_host(x: Any) -> np.ndarray:
     """A device array as a numpy array; this waits for the device."""
     if kind_of(x) == "torch":
         x = x.detach().cpu()
+        x = x.float() if str(x.dtype) == "torch.bfloat16" else x  # which numpy lacks
     return np.asarray(x)
 
 

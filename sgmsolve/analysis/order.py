@@ -135,7 +135,8 @@ def measure(
 ) -> OrderRow:
     """Measure a registered method against its claim; ``kind`` defaults to what its options make it.
 
-    Raises: AnalysisError if the record claims no such order, or what ``measure_builder`` raises.
+    The claim is that of a plan with these options. Raises: AnalysisError if it claims no such
+    order, or what ``measure_builder`` raises.
     """
     return measure_on(method, [problem], kind=kind, start=start, weights=weights, **options)[0]
 
@@ -151,20 +152,25 @@ def measure_on(
 ) -> list[OrderRow]:
     """``measure`` on several problems that share process and grid, so that plans are built once."""
     record = find(method) if isinstance(method, str) else method
-    kind = kind or ("weak" if record.stochastic else "deterministic")
-    claims = record.claims(start)
-    if kind not in claims:
-        msg = (
-            f"method {record.name!r} claims no {kind} order with start={start!r} (it claims "
-            f"{claims or 'none'}); use measure_builder with the order you expect."
-        )
-        raise AnalysisError(msg)
     weights = weights or record.weights[0]
     if "start" in record.options:
         options["start"] = start
     if "weights" in record.options:
         options["weights"] = weights
-    measured = _measure(lambda p, g: record(p, g, **options), kind, problems)
+
+    def build(process: Any, grid: Any) -> Plan:
+        return record(process, grid, **options)
+
+    plan = quietly(build, problems[0], FIRST)
+    kind = kind or ("weak" if plan.stochastic else "deterministic")
+    claims = record.claims_of(plan, {**record.options, **options}, LAST)
+    if kind not in claims:
+        msg = (
+            f"method {record.name!r} claims no {kind} order with start={start!r} and these options "
+            f"(it claims {claims or 'none'}); use measure_builder with the order you expect."
+        )
+        raise AnalysisError(msg)
+    measured = _measure(build, kind, problems)
     return [
         _row(record.name, start, weights, kind, claims[kind], p, m)
         for p, m in zip(problems, measured, strict=True)

@@ -160,6 +160,8 @@ def per_row(mask: np.ndarray, new: Any, old: Any) -> Any:
 def dot(a: Any, b: Any) -> np.ndarray:
     """Inner products (n,) of samples, float64 on the host."""
     xp = array_namespace(a)
+    if a.dtype.itemsize < 4:  # sums of 16 bits lose their digits, and overflow
+        a, b = xp.astype(a, xp.float32), xp.astype(b, xp.float32)
     return to_host(xp.sum(xp.reshape(a * b, (a.shape[0], -1)), axis=1)).astype(np.float64)
 
 

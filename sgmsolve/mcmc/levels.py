@@ -79,9 +79,9 @@ class LevelStep(SigmaStep):
     """A level out of a table, by weights log w_j(x) = log pi_j + log p_sigma_j(x) + constant.
 
     levels: (L,), in any order. draw: ``"categorical"`` is the Gibbs step, ``"argmax"`` the
-    published one. jitter: then move sigma inside its cell, uniformly in log sigma. Where the
-    largest weight is no number (NaN or Inf anywhere, -Inf everywhere) the level is NaN, which ends
-    the chain.
+    published one. jitter: then move sigma inside its cell, uniformly in log sigma, as if the
+    posterior were constant there: good where cells are narrower than it. Where the largest weight
+    is no number (NaN or Inf anywhere, -Inf everywhere) the level is NaN, which ends the chain.
     """
 
     def __init__(self, levels: Any, draw: str, jitter: bool) -> None:
@@ -131,15 +131,17 @@ class LevelStep(SigmaStep):
         return np.where(good, moved, np.nan)
 
 
-def log_masses(prior: Prior, levels: np.ndarray) -> np.ndarray:
+def log_masses(prior: Prior, levels: np.ndarray, jitter: bool = False) -> np.ndarray:
     """Log pi_j of the levels, (L,), up to a constant; cells are equal in log sigma.
+
+    jitter: the cells at the ends are half as wide, and so are their masses.
 
     Raises: ChainError for another number of masses, or masses that are not above 0.
     """
     if isinstance(prior, str):
         if prior != "log-uniform":
             raise ChainError(unknown("prior", prior, ("log-uniform",)))
-        return np.zeros(levels.size)
+        return _log_widths(levels, jitter)
     masses = prior(levels) * levels if callable(prior) else np.asarray(prior, dtype=np.float64)
     if np.shape(masses) != levels.shape or not np.all(np.isfinite(masses) & (masses > 0)):
         msg = (
@@ -147,7 +149,12 @@ def log_masses(prior: Prior, levels: np.ndarray) -> np.ndarray:
             "0, one a level, or a density as a function of sigma."
         )
         raise ChainError(msg)
-    return np.log(masses)
+    return np.log(masses) + (_log_widths(levels, jitter) if callable(prior) else 0.0)
+
+
+def _log_widths(levels: np.ndarray, jitter: bool) -> np.ndarray:
+    ends = (levels == levels.min()) | (levels == levels.max())
+    return np.where(ends & jitter, -np.log(2.0), 0.0)
 
 
 class ExactPosterior(LevelStep):
@@ -170,7 +177,7 @@ class ExactPosterior(LevelStep):
         super().__init__(levels, draw, jitter)
         self.target = check_target(target)
         self._density = LevelDensity(self.target, self.levels)
-        self._log_masses = log_masses(prior, self.levels)
+        self._log_masses = log_masses(prior, self.levels, jitter)
 
     def logits(self, x: Any) -> Any:
         """See :class:`LevelStep`."""
@@ -277,7 +284,8 @@ class RandomWalk(SigmaStep):
 
     def __call__(self, at: Moment) -> np.ndarray:
         """See :class:`SigmaStep`."""
-        sigma, weight = at.sigma, self._log_weight(at.x, at.sigma)
+        sigma = np.clip(at.sigma, self.low, self.high)  # a start from elsewhere joins in
+        weight = self._log_weight(at.x, sigma)
         for move in range(self.moves):
             column = LEVEL + 16 * (move + 1)
             tried = sigma * np.exp(self.width * at.draws.host_normals(column))

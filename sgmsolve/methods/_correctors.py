@@ -228,10 +228,10 @@ class StepRule:
         """The preconditioned forward process's variances are known with alpha = 1 and for VP."""
         known = type(self.process).__name__ in ("VE", "EDM", "VP")
         if not known or not self.modes.diagonal:
+            reason = "this M is not" if known else f"the process is {self.process!r}"
             msg = (
                 f"expected norms with where='forward' are known for VE, EDM and VP and an M that "
-                f"is diagonal with the spectrum, but the process is {self.process!r}; use "
-                f"corrector='ald' or 'none'."
+                f"is diagonal with the spectrum, but {reason}; use corrector='ald' or 'none'."
             )
             raise MethodError(msg)
 

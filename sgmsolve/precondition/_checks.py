@@ -76,6 +76,18 @@ def gains(value: Any, shape: tuple[int, ...], what: str, axes: int) -> np.ndarra
     return np.array(np.broadcast_to(given, shape))
 
 
+def interval(value: Any, what: str) -> tuple[float, float]:
+    """Two finite numbers (low, high), low < high."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (-math.inf < low < high < math.inf):
+        msg = f"{what} is {value!r}, expected (low, high) with low < high; pass (0, 1) or (-1, 1)."
+        raise PreconditionError(msg)
+    return low, high
+
+
 def positive(value: Any, what: str) -> float:
     """A finite number > 0."""
     return above(value, 0.0, what)
@@ -84,7 +96,7 @@ def positive(value: Any, what: str) -> float:
 def above(value: Any, bound: float, what: str) -> float:
     """A finite number > ``bound``."""
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not (bound < number < math.inf):

@@ -76,10 +76,12 @@ class Preconditioner(abc.ABC):
         """Refuse an M with which the choice ``where`` cannot work.
 
         A singular M leaves directions without noise: only "exact-split" can do with that (M = 0
-        is the probability-flow ODE). With "published", every eigenvalue a of M M^T must exceed
-        1/2: the continuous-time output variance of a Fourier mode of VE is a / (2a - 1) times the
-        data's for a > 1/2, and grows like sigma_max^(2 - 4a) below. Raises: PreconditionError;
-        StabilityWarning where only a bound on the eigenvalues is known and it falls below.
+        is the probability-flow ODE). With "published" the continuous-time output variance of a mode
+        of variance lam is a / (2a - 1) lam for an eigenvalue a > 1/2 of M M^T and lam far below the
+        noise; for a <= 1/2 the ratio grows like (noise / lam)^(1 - 2a), without bound, where noise
+        is sigma_max^2 for VE and 1 for VP (like its logarithm at 1/2). Raises: PreconditionError
+        for a singular M. Warns: StabilityWarning for "published" with an eigenvalue, or the lower
+        bound where only that is known, not above 1/2: PDS's code before 2023 has such gains.
         """
         if where not in WHERE:
             raise PreconditionError(unknown("where", where, WHERE))
@@ -95,13 +97,14 @@ class Preconditioner(abc.ABC):
             raise PreconditionError(msg)
         if where != "published" or gain**2 > 0.5:
             return
-        told = f"the smallest eigenvalue of M M^T is {'' if exact else 'at least '}{gain**2:.4g}"
+        a = gain**2
         msg = (
-            f"{told}, but the published predictor diverges with sigma_max where one is not above "
-            f"1/2; scale M to gains above 0.7072, or use where='exact-split'."
+            f"the smallest eigenvalue a of M M^T is {'' if exact else 'at least '}{a:.4g}, "
+            f"expected above 1/2: else where='published' makes the variance of a mode, lam in the "
+            f"data, too large by a factor like (noise / lam)^(1 - 2a), 1 - 2a = {1 - 2 * a:.3g}, "
+            f"with noise = sigma_max^2 for VE and 1 for VP; scale M to gains above 0.7072, or use "
+            f"where='exact-split'."
         )
-        if exact:
-            raise PreconditionError(msg)
         warnings.warn(msg, StabilityWarning, stacklevel=2)
 
     def matrix(self, shape: tuple[int, ...] | None = None) -> np.ndarray:

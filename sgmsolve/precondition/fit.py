@@ -15,7 +15,7 @@ import numpy as np
 
 from sgmsolve.errors import PreconditionError, unknown
 from sgmsolve.precondition import _checks, masks
-from sgmsolve.precondition.constants import Constants
+from sgmsolve.precondition.constants import Constants, template_of
 from sgmsolve.precondition.cosine import CosineTransform
 from sgmsolve.precondition.pca import pca
 from sgmsolve.precondition.statistics import Statistics
@@ -98,12 +98,22 @@ class GaussianFit:
         return cls(basis, _paired(basis, total / len(x)), mean)
 
     @classmethod
-    def from_statistics(cls, statistics: Statistics, transform: str = "fourier") -> GaussianFit:
+    def from_statistics(
+        cls,
+        statistics: Statistics,
+        transform: str = "fourier",
+        *,
+        model_range: tuple[float, float] | None = None,
+    ) -> GaussianFit:
         """The stationary Gaussian with the power of the images, or independent pixels.
 
-        transform: ``"fourier"`` or ``"pixel"``, what ``Statistics`` hold. Raises:
-        PreconditionError for another.
+        transform: ``"fourier"`` or ``"pixel"``, what ``Statistics`` hold. model_range: that of the
+        model's data, (-1, 1) mostly, to which statistics of images in [0, 1] are mapped, those of a
+        folder say; None takes them as gathered (see ``Statistics.mapped`` for other ranges).
+        Raises: PreconditionError for another transform, or a range that is none.
         """
+        if model_range is not None:
+            statistics = statistics.mapped((0.0, 1.0), model_range)
         if transform == "fourier":
             basis: AbstractTransform = FourierTransform(statistics.shape)
             return cls(basis, statistics.spectrum.reshape(-1), statistics.mean)
@@ -147,7 +157,8 @@ class GaussianFit:
         model: has ``process`` (of one component) and ``predicts`` and is called as ``model((z,),
         t)``; transform: as for ``from_images``, or ``"full"`` for Q from the model too, up to 1024
         dimensions; probes: pairs a level (2 dim evaluations for "full"); like: an array of the
-        library, dtype and device that the model takes, default numpy float64.
+        library, dtype and device that the model takes, by default that of the weights of a torch
+        network and numpy float64 for others.
         Raises: PreconditionError for other transforms, numbers or models.
         """
         size = _checks.sample_shape(shape)
@@ -216,7 +227,7 @@ def _denoiser(
             )
             raise PreconditionError(msg)
     process = model.process
-    template = np.zeros(1) if like is None else like
+    template = template_of(model) if like is None else like
 
     def denoise(y: np.ndarray, rho: float) -> np.ndarray:
         t = float(process.time_of_rho(rho))
@@ -226,7 +237,17 @@ def _denoiser(
         for first in range(0, len(y), BATCH):
             part = alpha * y[first : first + BATCH]
             z = Constants().get("probes", part, template)
-            made = _checks.host(model((z,), t)[0], "the model's prediction")
+            try:
+                found = model((z,), t)[0]
+            except TypeError as error:
+                if like is not None:
+                    raise
+                msg = (
+                    f"the model does not take a {type(z).__module__} array of type {z.dtype} "
+                    f"({error}); pass like=, an array of the library and dtype that it takes."
+                )
+                raise PreconditionError(msg) from error
+            made = _checks.host(found, "the model's prediction")
             out[first : first + BATCH] = a * part + b * made.reshape(len(part), *shape)
         return out
 

@@ -113,8 +113,9 @@ def read_image(
     # Decoders of foreign bytes raise nearly anything.
     try:
         with PIL.Image.open(path) as opened:
-            if opened.mode == "F":
-                msg = "its grey levels are floats, whose range is unknown"
+            if opened.mode == "F" or (opened.mode == "I" and opened.format == "TIFF"):
+                kind = "floats" if opened.mode == "F" else "signed or 32-bit numbers"
+                msg = f"its grey levels are {kind}, whose range is unknown"
                 raise ValueError(msg)
             deep = opened.mode in DEEP
             grey = channels == 1 or (channels is None and (deep or opened.mode in ("1", "L", "LA")))

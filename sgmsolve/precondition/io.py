@@ -49,8 +49,14 @@ def to_arrays(operator: Preconditioner) -> tuple[dict[str, Any], dict[str, np.nd
 
     Raises: PreconditionError for a class that is not this library's own.
     """
-    header, arrays = operator._saved()
     name = type(operator).__name__
+    if not isinstance(operator, Preconditioner):
+        msg = (
+            f"a {name} cannot be saved: expected a preconditioner; of a Gaussian fit save the "
+            f"images' Statistics, or Spectral(transform, gains)."
+        )
+        raise PreconditionError(msg)
+    header, arrays = operator._saved()
     if _KINDS.get(name) is not type(operator):
         msg = (
             f"a {name} cannot be saved: it is a class of your own, and the file could not say how "

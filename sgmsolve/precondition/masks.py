@@ -42,12 +42,13 @@ def rounding(given: Any) -> float:
 
 
 def symmetric(
-    mask: np.ndarray, what: str, symmetrise: bool = False, rel: float = 1e-12
+    mask: np.ndarray, what: str, symmetrise: bool | None = None, rel: float = 1e-12
 ) -> np.ndarray:
     """The mask, exactly symmetric under k -> -k; a filter without that returns no real image.
 
     Differences up to ``rel`` of the largest entry are rounding; with ``symmetrise`` all are
-    averaged. Raises: PreconditionError that says which entries differ.
+    averaged (None: the caller has no such option to name). Raises: PreconditionError that says
+    which entries differ.
     """
     other = mirror(mask)
     differ = np.abs(mask - other) > rel * np.abs(mask).max()
@@ -55,10 +56,11 @@ def symmetric(
         at = np.unravel_index(np.argmax(np.abs(mask - other)), mask.shape)
         k = tuple(int(i) for i in at)
         back = (*k[:-2], -k[-2] % mask.shape[-2], -k[-1] % mask.shape[-1])
+        offer = "average the two" if symmetrise is None else "pass symmetrise=True to average both"
         msg = (
             f"{what} differs between k and -k at {int(differ.sum())} of {mask.size} entries, most "
             f"at {k}: {mask[k]:.6g} against {mask[back]:.6g} at {back}; expected a symmetric mask "
-            f"(a power spectrum of real images is one), or pass symmetrise=True to average both."
+            f"(a power spectrum of real images is one), or {offer}."
         )
         raise PreconditionError(msg)
     return (mask + other) / 2

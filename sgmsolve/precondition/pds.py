@@ -49,8 +49,9 @@ class PDS(SpaceFrequency):
         """The operator of about 200 images or more, in one array (n, *shape) or batches of them.
 
         alpha: above 1, the authors' 5 for every dataset; ``alpha_rule`` gives one by the number of
-        steps. filters: "frequency", "space" or both. data_range: that of the images; others are
-        refused, None allows any. Raises: PreconditionError.
+        steps. filters: "frequency", "space" or both. data_range: that of the images, (-1, 1) say,
+        which is mapped to [0, 1]; images with other values are refused. None takes any images, as
+        they are. Raises: PreconditionError.
         """
         checked(alpha, filters, normalisation)
         statistics = Statistics.from_images(images)
@@ -65,16 +66,19 @@ class PDS(SpaceFrequency):
         alpha: float = 5.0,
         filters: Sequence[str] | str = ("frequency",),
         normalisation: str = "released",
+        *,
+        data_range: tuple[float, float] | None = (0.0, 1.0),
     ) -> PDS:
         """The operator of infinitely many images of a Gaussian, as :meth:`Statistics.of_gaussian`.
 
         spectrum: variances of the unitary 2-D FFT, (H, W) or (C, H, W), or a Gaussian target such
-        as ``GaussianField``, which brings its own mean and shape. alpha, filters, normalisation: as
-        in :meth:`from_images`. Raises: PreconditionError.
+        as ``GaussianField``, which brings its own mean and shape; the mean matters, as it fills the
+        zero frequency. alpha, filters, normalisation, data_range: as in :meth:`from_images`, but
+        nothing is refused, since a Gaussian has no range. Raises: PreconditionError.
         """
         checked(alpha, filters, normalisation)
         statistics = Statistics.of_gaussian(spectrum, mean, shape)
-        return cls.from_statistics(statistics, alpha, filters, normalisation)
+        return cls.from_statistics(statistics, alpha, filters, normalisation, data_range=data_range)
 
     @classmethod
     def from_statistics(
@@ -90,6 +94,7 @@ class PDS(SpaceFrequency):
         level, names = checked(alpha, filters, normalisation)
         if data_range is not None:
             statistics.check_range(data_range)
+            statistics = statistics.mapped(data_range, (0.0, 1.0))
         frequency = space = None
         if "frequency" in names:
             frequency = _gain(np.log1p(statistics.power), level, normalisation, True)
@@ -124,7 +129,11 @@ def checked(
 ) -> tuple[float, tuple[str, ...]]:
     """Alpha and the names of the filters; PreconditionError for any that make no sense."""
     level = _checks.above(alpha, 1.0, "alpha")
-    names = (filters,) if isinstance(filters, str) else tuple(filters)
+    try:
+        names = (filters,) if isinstance(filters, str) else tuple(filters)
+    except TypeError:
+        msg = f"filters is {filters!r}, expected some of {', '.join(FILTERS)}; pass their names."
+        raise PreconditionError(msg) from None
     for name in names:
         if name not in FILTERS:
             raise PreconditionError(unknown("filter", str(name), FILTERS))

@@ -10,6 +10,8 @@ from sgmsolve.errors import PreconditionError, unknown
 from sgmsolve.precondition.base import WHERE, Preconditioner
 
 PROBES = 3
+ANY = (8, 8)
+"""A shape of samples for operators that take any."""
 WHOLE = ("published", "forward")
 """Places at which M M^T multiplies the whole reverse drift, its linear part included."""
 
@@ -39,8 +41,16 @@ def check_place(preconditioner: Any, where: Any, skew: Any) -> None:
             f"so that S would change it; use where='exact-split', which S leaves exact."
         )
         raise PreconditionError(msg)
-    if skew is not None and skew.shape is not None:
-        check_skew(skew, skew.shape)
+    if skew is None:
+        return
+    shape = None if preconditioner is None else preconditioner.shape
+    if None not in (shape, skew.shape) and shape != skew.shape:
+        msg = (
+            f"preconditioner is for samples of shape {shape}, but skew is for {skew.shape}; make "
+            f"both for the shape of one sample."
+        )
+        raise PreconditionError(msg)
+    check_skew(skew, skew.shape or shape or ANY)
 
 
 def check_skew(S: Preconditioner, shape: tuple[int, ...]) -> None:
@@ -50,7 +60,7 @@ def check_skew(S: Preconditioner, shape: tuple[int, ...]) -> None:
     x = x.reshape(PROBES, -1)
     sizes = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     gap = float((np.abs((x * y).sum(axis=1)) / np.maximum(sizes, 1e-300)).max())
-    if gap > 1e-10:
+    if not gap <= 1e-10:
         msg = (
             f"skew is a {type(S).__name__} with <x, S x> = {gap:.2g} |x| |S x| for some x, "
             f"expected S^T = -S; use sgmsolve.precondition.Skew or SkewMatrix."

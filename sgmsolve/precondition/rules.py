@@ -79,7 +79,11 @@ def _known(criterion: str) -> str:
 
 def _log_ratio(steps: int, sigma_min: float, sigma_max: float) -> float:
     """Log rho, checked."""
-    if isinstance(steps, bool) or int(steps) != steps or steps < 2:
+    try:
+        whole = not isinstance(steps, bool) and int(steps) == steps
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or steps < 2:
         msg = f"steps is {steps!r}, expected a whole number of at least 2 noise levels; pass one."
         raise PreconditionError(msg)
     low = _checks.positive(sigma_min, "sigma_min")

@@ -69,11 +69,28 @@ class Statistics:
         variance = np.maximum(self.power - static, 0.0) / pixels
         return (variance + masks.mirror(variance)) / 2  # it is symmetric, up to rounding
 
+    def mapped(self, old: tuple[float, float], new: tuple[float, float]) -> Statistics:
+        """Statistics of the images with the range ``old`` mapped to ``new`` linearly, exactly.
+
+        Of pictures in [-1, 1] as PDS takes them: ``mapped((-1, 1), (0, 1))``. Raises:
+        PreconditionError for ranges other than (low, high), low < high.
+        """
+        (low, high), (bottom, top) = (_checks.interval(r, "a range") for r in (old, new))
+        a = (top - bottom) / (high - low)
+        b = bottom - a * low
+        n = self.shape[-2] * self.shape[-1]
+        total = self.mean.sum(axis=(-2, -1))
+        power = a**2 * self.power
+        power[..., 0, 0] += 2 * a * b * n * total + (b * n) ** 2
+        second = a**2 * self.second + 2 * a * b * self.mean + b**2
+        ends = a * self.low + b, a * self.high + b
+        return Statistics(power, second, a * self.mean + b, self.count, *ends, self.skipped)
+
     def check_range(self, data_range: tuple[float, float]) -> None:
         """PreconditionError if images (not a Gaussian) had values outside ``data_range``."""
         if self.count is None:
             return
-        low, high = data_range
+        low, high = _checks.interval(data_range, "data_range")
         slack = RANGE_SLACK * (high - low)
         if self.low < low - slack or self.high > high + slack:
             how = "divide by 255" if self.high > 2 * high else "pass (x + 1) / 2 for [-1, 1]"
@@ -204,10 +221,11 @@ def _batches(images: Any) -> Iterable[Any]:
 
 def _stationary(given: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     if given.shape not in (size, size[-2:]) or (given < 0).any():
+        shapes = " or ".join(map(str, dict.fromkeys((size[-2:], size))))
         msg = (
             f"the spectrum has shape {given.shape} and smallest entry {given.min():g}, expected "
-            f"variances of at least 0 in the shape {size[-2:]} or {size}; complete a half "
-            f"spectrum (rfft2) first."
+            f"variances of at least 0 in the shape {shapes}; complete a half spectrum (rfft2) "
+            f"first."
         )
         raise PreconditionError(msg)
     return np.array(np.broadcast_to(masks.symmetric(given, "the spectrum"), size)).reshape(-1)

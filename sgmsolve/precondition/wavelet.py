@@ -57,6 +57,12 @@ class WaveletTransform(AbstractTransform):
         if levels is None:
             fits = math.floor(math.log2(max(min(h, w) / len(low), 1)))
             levels = min(max(fits, 1), max(deepest, 1))
+        if not deepest:
+            msg = (
+                f"images have {h} x {w} pixels, expected even sizes, which a level halves; resize "
+                f"them, or use another transform."
+            )
+            raise PreconditionError(msg)
         if not 1 <= levels <= deepest:
             msg = (
                 f"levels = {levels} on images of {h} x {w} pixels, expected 1 to {deepest}, as "

@@ -71,6 +71,26 @@ def test_it_is_the_published_loop(norms, where):
     assert found.rows == 6 * 27
 
 
+@pytest.mark.parametrize("discretisation", ["exact", "score_sde"])
+def test_the_corrector_alone_under_vp_with_a_skew_term(discretisation):
+    """alpha_j in h, which S does not change; all rows are correctors."""
+    process, times = VP(), np.linspace(1.0, 0.04, 25)
+    score, x = FIELD.model(process, predicts="score"), Z
+    levels = np.append((process.alpha(times[:-1]) / process.alpha(times[1:])) ** 2, 1.0)
+    if discretisation == "score_sde":
+        levels = 1 - np.linspace(20 / 25, 0.1 / 25, 25)
+    draw = KeyedNoise(6).bind(None, (x,))
+    for i, t in enumerate(times):
+        s, zeta = score((x,), t)[0], M.apply(draw(i, 1))
+        up, down = (np.sqrt((v**2).sum(axis=(1, 2), keepdims=True)) for v in (zeta, M.gram(s)))
+        h = 2 * (0.3 * up / down) ** 2 * levels[i]
+        x = x + h * (M.gram(s) + S.apply(s)) + np.sqrt(2 * h) * zeta
+    options = {"predictor": "none", "final": "none", "discretisation": discretisation}
+    found = run(process=process, times=times, M=M, skew=S, seed=6, snr=0.3, **options)
+    assert np.abs(found.x - x).max() < 1e-12
+    assert (found.nfe == 25).all()
+
+
 def test_nfe_counts_what_the_network_is_asked():
     for options in ({}, {"corrector_steps": 3}, {"predictor": "none"}, {"final": "none"}):
         calls = []

@@ -46,6 +46,20 @@ def test_a_step_has_the_exact_mean_and_the_mean_of_two_steps_noise(process, name
     assert not plan.noise[-1].any()
 
 
+@pytest.mark.parametrize(("process", "name"), CASES)
+def test_half_a_step_of_noise_at_the_start(process, name):
+    """alpha_t^2 d/2, and nothing else changes."""
+    times = grid.make(name, process, 6)
+    plan = build_plan(process, "calibrated", grid=times, half_start=True)
+    plain = build_plan(process, "calibrated", grid=times)
+    d = process.rho(times[0]) ** 2 - process.rho(times[1]) ** 2
+    wanted = process.alpha(times[0]) ** 2 * d / 2
+    assert (plan.prelude_noise**2).sum() == pytest.approx(wanted, rel=1e-12)
+    assert not plain.prelude_noise.any()
+    for table in ("prelude_move", "move", "kick", "noise"):
+        assert np.array_equal(getattr(plan, table), getattr(plain, table))
+
+
 def test_the_ratio_rule_is_the_closed_form_of_the_study():
     process = VE(0.01, 50.0)
     plan = build_plan(process, "calibrated", steps=9, grid="uniform", rule="ratio")

@@ -10,11 +10,12 @@ from corrector_cases import FIELD, PROCESSES, SHAPE, TIMES, M, S, plain_pc, size
 
 import sgmsolve
 from sgmsolve import EDM, VE, VP, SubVP, build_plan
-from sgmsolve.analysis import exact
+from sgmsolve.analysis import exact, order
+from sgmsolve.analysis.order_problems import problem
 from sgmsolve.backends import ReplayNoise
-from sgmsolve.errors import MethodError, PreconditionError, StabilityWarning
+from sgmsolve.errors import AnalysisError, MethodError, PreconditionError, StabilityWarning
 from sgmsolve.plan import Plan
-from sgmsolve.precondition import Identity, Scalar
+from sgmsolve.precondition import Identity, Scalar, SpaceFrequency
 from sgmsolve.target import GaussianField
 
 
@@ -172,6 +173,19 @@ def test_a_claim_only_without_a_corrector_and_where_m_is_exact():
         assert plain_pc(VE(), **{**claimed, **more}).orders == {}
 
 
+def test_the_claim_that_is_measured_is_that_of_the_options(monkeypatch):
+    monkeypatch.setattr(order, "LAST", 64)
+    p = problem("gaussian", "edm-start")
+    row = order.measure("predictor-corrector", p, corrector="none", final="none")
+    assert (row.kind, row.claimed, row.status) == ("weak", 1, "ok")
+    with pytest.raises(
+        AnalysisError, match="claims no weak order with start='published' and these"
+    ):
+        order.measure("predictor-corrector", p)
+    still = {"corrector": "none", "final": "none", "preconditioner": Scalar(0.0)}  # no noise
+    assert order.measure("predictor-corrector", p, **still).kind == "deterministic"
+
+
 @pytest.mark.parametrize("predictor", ["reverse-diffusion", "euler-maruyama", "ancestral"])
 @pytest.mark.parametrize("options", [{}, {"preconditioner": M}, {"preconditioner": M, "skew": S}])
 def test_the_claimed_order_on_a_gaussian(predictor, options):
@@ -191,6 +205,8 @@ def test_the_claimed_order_on_a_gaussian(predictor, options):
 
 
 FIELD0 = GaussianField.power_law(SHAPE, 2.0, 0.3)
+LEVELS = 1 + np.indices(SHAPE).sum(0) % 2 / 5
+BOTH = SpaceFrequency(SHAPE, LEVELS, LEVELS)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +227,8 @@ FIELD0 = GaussianField.power_law(SHAPE, 2.0, 0.3)
         ({"preconditioner": np.eye(3)}, MethodError, "preconditioner is a ndarray"),
         ({"skew": M}, PreconditionError, "skew"),
         ({"skew": S, "where": "published"}, PreconditionError, "where='exact-split'"),
-        ({"preconditioner": Scalar(0.6), "where": "published"}, PreconditionError, "1/2"),
+        ({"preconditioner": Scalar(0.0), "where": "published"}, PreconditionError, "singular"),
+        ({"skew": Scalar(1.0)}, PreconditionError, "skew is a Scalar"),
         ({"discretisation": "score_sde", "grid": "karras"}, MethodError, "equal steps"),
         ({"discretisation": "score_sde", "process": EDM()}, MethodError, "VE, linear VP"),
         ({"discretisation": "score_sde", "process": VP(), "steps": 9}, MethodError, "beta_max/T"),
@@ -225,6 +242,7 @@ FIELD0 = GaussianField.power_law(SHAPE, 2.0, 0.3)
             MethodError,
             "use corrector='ald'",
         ),
+        ({"where": "forward", "preconditioner": BOTH, "process": VP()}, MethodError, "this M is n"),
     ],
 )
 def test_bad_input_is_a_sentence(options, error, match):

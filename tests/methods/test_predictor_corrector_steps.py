@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from corrector_cases import FIELD, PROCESSES, SHAPE, TIMES, M, plain_pc, sizes
+from corrector_cases import FIELD, GAINS, PROCESSES, SHAPE, TIMES, M, plain_pc, sizes
 
 from sgmsolve import VE, VP, build_plan
 from sgmsolve.analysis import exact, operated
+from sgmsolve.analysis.moments import Moments
 from sgmsolve.errors import MethodError
 from sgmsolve.precondition import Diagonal, Scalar
 from sgmsolve.target import Gaussian, GaussianField
@@ -75,9 +76,24 @@ def test_without_a_spectrum_all_is_noise():
     )
 
 
+@pytest.mark.parametrize("process", [VE(0.01, 5.0), VP()], ids=["ve", "vp"])
+def test_a_network_of_the_preconditioned_process_has_its_norms(process):
+    """A mode of gain a: variance a sigma^2 more, or as beta a is the rate, decay alpha^(2a)."""
+    plan = plain_pc(process, preconditioner=M, where="forward", spectrum=FIELD)
+    a, lam = M.eigenvalues**2, FIELD.eigenvalues
+    for i, t in enumerate(TIMES):
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        c = lam + a * sigma**2
+        if process.alpha(1.0) != 1:
+            c = alpha ** (2 * a) * lam + 1 - alpha ** (2 * a)
+        level = (alpha / process.alpha(TIMES[i + 1])) ** 2 if i + 1 < len(TIMES) else 1.0
+        wanted = 2 * 0.16**2 * a.sum() / (a**2 / c).sum() * level
+        assert sizes(plan, 2 * i) == pytest.approx(wanted, rel=1e-9)
+
+
 def test_propagated_norms_follow_the_plan():
     """The law behind the norms is the law that exact analysis finds, for every place of M."""
-    target = GaussianField.power_law(SHAPE, 2.0, 0.3)
+    target = GaussianField.power_law(SHAPE, 2.0, 0.3, mean=2.0)
     for where in ("exact-split", "published", "noise", "corrector"):
         for process in (VE(0.01, 5.0), VP()):
             options = {"preconditioner": M, "where": where, "spectrum": target}
@@ -89,8 +105,10 @@ def test_propagated_norms_follow_the_plan():
                 for p in whole.parts
             )
             part = whole.replace(**rows, parts=parts, nodes=())
-            law = exact.output_moments(part, target, process, "prior")
-            a, v, lam = gains_like(law, part, target)
+            law = exact.output_moments(part, target, process, noisy(target, process, where))
+            a, v, lam, shift = gains_like(law, part, target, process.alpha(whole.t[cut]))
+            shifted = isinstance(process, VP)  # reverse diffusion has VE's mean exactly
+            assert (np.sum(shift**2) > 1e-5 * np.sum(v)) == shifted
             c = process.alpha(whole.t[cut]) ** 2 * lam + process.sigma(whole.t[cut]) ** 2
             drift = np.ones_like(a) if where == "noise" else a**2
             level = (
@@ -98,19 +116,28 @@ def test_propagated_norms_follow_the_plan():
                 if isinstance(process, VE)
                 else process.alpha_ratio(whole.t[cut + 2], whole.t[cut]) ** 2
             )
-            wanted = 2 * 0.16**2 * (law.multiplicity @ a) / (law.multiplicity @ (drift * v / c**2))
+            square = law.multiplicity @ (drift * (v + shift**2) / c**2)
+            wanted = 2 * 0.16**2 * (law.multiplicity @ a) / square
             assert sizes(whole, cut) == pytest.approx(wanted * level, rel=1e-9), (where, process)
+
+
+def noisy(target, process, where):
+    """The start of propagated norms: noise around the exact mean, which no filter moves."""
+    law = exact.marginal(target, process, 1.0)
+    variance = np.full_like(law.covariance, process.starting_covariance(1.0)[0, 0])
+    filtered = GAINS[0, 0] if where in ("published", "noise") else 1.0  # the mean is a constant
+    return Moments(law.mean / filtered, variance, law.multiplicity)
 
 
 def prelude(part):
     return part.prelude_move, part.prelude_noise
 
 
-def gains_like(law, plan, target):
-    """Gains of M M^T, variances and data variances in the order of ``law``'s modes."""
+def gains_like(law, plan, target, alpha):
+    """Gains of M M^T, variances, data variances and errors of means, by ``law``'s modes."""
     joint = operated.resolve(plan, target)
     gram = joint.words[("M", "M^T")] if ("M", "M^T") in joint.words else joint.words[("M",)] ** 2
-    return gram, law.covariance[0, 0], joint.lam
+    return gram, law.covariance[0, 0], joint.lam, law.mean[0] - alpha * joint.mean
 
 
 @pytest.mark.parametrize("epsilon", [None, 2e-5])
@@ -143,13 +170,40 @@ def test_annealed_langevin(epsilon):
     assert not plan.kick.any()
 
 
-@pytest.mark.parametrize("name", ["VP", "SubVP"])
-def test_published_levels_shorten_the_corrector(name):
+@pytest.mark.parametrize(
+    ("name", "predictor"),
+    [
+        ("VE", "euler-maruyama"),
+        ("VP", "euler-maruyama"),
+        ("VP", "reverse-diffusion"),
+        ("VP", "ancestral"),
+        ("SubVP", "reverse-diffusion"),
+    ],
+)
+def test_published_levels_shorten_the_corrector(name, predictor):
     """alpha_j = 1 - beta_j; sub-VP, which has none in the released code, takes VP's."""
-    plan = plain_pc(PROCESSES[name], corrector="ald", discretisation="score_sde", snr=0.2)
+    options = {"discretisation": "score_sde", "predictor": predictor, "snr": 0.2}
+    plan = plain_pc(PROCESSES[name], corrector="ald", **options)
     sigma, T = PROCESSES[name].sigma(TIMES), len(TIMES)
-    wanted = 2 * (0.2 * sigma) ** 2 * (1 - np.linspace(20 / T, 0.1 / T, T))
+    betas = np.linspace(20 / T, 0.1 / T, T)
+    if predictor == "euler-maruyama":  # beta of the continuous time
+        betas = (0.1 + 19.9 * TIMES) / T
+    wanted = 2 * (0.2 * sigma) ** 2 * (1 - betas * (name != "VE"))
     assert np.allclose([sizes(plan, 2 * i) for i in range(T)], wanted, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    "predictor", ["reverse-diffusion", "euler-maruyama", "ancestral", "calibrated"]
+)
+@pytest.mark.parametrize("name", ["VE", "VP", "SubVP"])
+def test_exact_levels_are_the_share_that_the_forward_step_keeps(name, predictor):
+    """(alpha_t/alpha_s)^2, which is 1 - beta_j for VP; 1 at the last time, which has no step."""
+    process = PROCESSES[name]
+    plan = plain_pc(process, corrector="ald", predictor=predictor, snr=0.2)
+    share = process.alpha(TIMES[:-1]) / process.alpha(TIMES[1:])
+    wanted = 2 * (0.2 * process.sigma(TIMES)) ** 2 * np.append(share**2, 1.0)
+    found = [sizes(plan, 2 * i) for i in range(len(TIMES))]
+    assert np.allclose(found, wanted, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

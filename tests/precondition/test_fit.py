@@ -7,7 +7,7 @@ import pytest
 import torch
 from sgmsolve.problems import find
 
-from sgmsolve import EDM, PSLD, VP, Gaussian, GaussianField, GaussianMixture
+from sgmsolve import EDM, PSLD, VE, VP, Gaussian, GaussianField, GaussianMixture, as_model
 from sgmsolve.errors import PreconditionError
 from sgmsolve.precondition import (
     CosineTransform,
@@ -58,6 +58,14 @@ def test_statistics_give_the_same_spectrum_as_the_images():
         )
         np.testing.assert_allclose(fit.eigenvalues, direct.eigenvalues, rtol=1e-11)
         np.testing.assert_allclose(fit.mean, direct.mean, atol=1e-14)
+    pictures = IMAGES / 20 + 0.4
+    for name in ("fourier", "pixel"):
+        mapped = GaussianFit.from_statistics(
+            Statistics.from_images(pictures), name, model_range=(-1, 1)
+        )
+        direct = GaussianFit.from_images(2 * pictures - 1, name)
+        np.testing.assert_allclose(mapped.eigenvalues, direct.eigenvalues, rtol=1e-10)
+        np.testing.assert_allclose(mapped.mean, direct.mean, atol=1e-14)
     with pytest.raises(PreconditionError, match="unknown transform of statistics 'cosine'"):
         GaussianFit.from_statistics(found, "cosine")
 
@@ -80,6 +88,36 @@ def test_a_gaussians_model_gives_the_gaussian(process, kind):
     fit = GaussianFit.from_model(field.model(process, kind), (6, 4), probes=16)
     np.testing.assert_allclose(fit.eigenvalues, field.eigenvalues, rtol=1e-8)
     np.testing.assert_allclose(fit.mean, field.mean, atol=1e-9)
+
+
+def test_one_noise_level_is_enough_for_a_gaussian():
+    """Of noise below 3 standard deviations of the data a mode's gain and mean are still exact."""
+    field = GaussianField.power_law((6, 4), exponent=2.0, variance=4.0, mean=1.5)
+    fit = GaussianFit.from_model(field.model(VE(0.01, 3.0), "data"), (6, 4), probes=8)
+    assert 3 * field.eigenvalues.max() ** 0.5 > 3.0  # no other level is looked at
+    np.testing.assert_allclose(fit.eigenvalues, field.eigenvalues, rtol=1e-8)
+    np.testing.assert_allclose(fit.mean, field.mean, rtol=1e-8)
+
+
+def test_the_levels_that_are_probed_are_those_documented():
+    """The highest, then 30, 10 and 3 standard deviations of the largest mode."""
+    field, process, seen = GaussianField.power_law((6, 4), exponent=2.0), EDM(), []
+    inner = field.model(process, "data")
+
+    class Told:
+        predicts = "data"
+
+        def __call__(self, z, t):
+            seen.append(float(process.rho(t)))
+            return inner(z, t)
+
+    Told.process = process
+    GaussianFit.from_model(Told(), (6, 4), probes=8)
+    scale = field.eigenvalues.max() ** 0.5
+    highest = process.rho(process.largest_usable_time())
+    wanted = [highest, *(r * scale for r in (30, 10, 3) if r * scale < highest)]
+    assert len(wanted) == 4
+    np.testing.assert_allclose(seen, np.repeat(wanted, 2), rtol=1e-8)  # pairs of probes
 
 
 def test_all_of_a_covariance_from_a_model():
@@ -105,6 +143,27 @@ def test_a_float32_model_of_torch_is_enough():
     assert set(seen) == {torch.float32}
     np.testing.assert_allclose(fit.eigenvalues, field.eigenvalues, rtol=0.01)
     np.testing.assert_allclose(fit.mean, field.mean, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_of_torch_needs_no_like(dtype):
+    class Net(torch.nn.Module):
+        """The data prediction of N(0, I) under EDM: x / (1 + sigma^2)."""
+
+        def __init__(self):
+            super().__init__()
+            self.mix = torch.nn.Linear(4, 4, bias=False, dtype=dtype)
+            torch.nn.init.eye_(self.mix.weight)
+
+        def forward(self, x, t):
+            return self.mix(x) / (1 + t**2)
+
+    net = Net()
+    fit = GaussianFit.from_model(as_model(net, EDM(), predicts="data"), (4, 4), probes=16)
+    np.testing.assert_allclose(fit.eigenvalues, 1, rtol=1e-2)
+    hidden = as_model(lambda x, t: net(x, t), EDM(), predicts="data")
+    with pytest.raises(PreconditionError, match=r"does not take a numpy array .* pass like="):
+        GaussianFit.from_model(hidden, (4, 4), probes=16)
 
 
 def test_real_pictures_by_their_denoiser_alone():

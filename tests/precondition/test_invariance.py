@@ -15,6 +15,7 @@ from sgmsolve.precondition import (
     Diagonal,
     Disc,
     Identity,
+    Preconditioner,
     Scalar,
     Skew,
     SpaceFrequency,
@@ -247,6 +248,20 @@ def test_places_that_keep_the_marginals() -> None:
     assert pair[0] - pair[1] == pytest.approx(rest, rel=1e-9)
 
 
+def test_a_skew_of_zero_and_one_of_any_shape_are_kept() -> None:
+    class Turn(Preconditioner):
+        """Skew on samples of any shape."""
+
+        def apply(self, x: Any) -> Any:
+            return np.roll(x, 1, axis=-1) - np.roll(x, -1, axis=-1)
+
+        def transpose(self, x: Any) -> Any:
+            return -self.apply(x)
+
+    for S in (Scalar(0.0), Turn()):
+        assert invariance(VP, Diagonal([1.2, 1.0]), skew=S).keeps
+
+
 def test_sentences_and_tables() -> None:
     field = sgmsolve.GaussianField.power_law((4, 6), variance=0.06)
     M = SpaceFrequency((4, 6), np.where(field.eigenvalues > 0.05, 1.0, 1.25).reshape(4, 6))
@@ -281,6 +296,9 @@ def test_bad_input() -> None:
         (VP, M, "noise", {"target": 1.0}, r"target is a float, expected a target with moments"),
         (VP, np.eye(3), "published", {}, "preconditioner is a ndarray"),
         (VP, M, "noise", {"skew": Skew((4, 6), (0, 1), 1.0)}, "S would change it"),
+        (VP, None, "exact-split", {"skew": Scalar(1.0)}, r"skew is a Scalar .*expected S\^T = -S"),
+        (VP, None, "corrector", {"skew": Identity()}, "skew is a Identity"),
+        (VP, M, "exact-split", {"skew": Skew((6, 4), (0, 1), 1.0)}, r"\(4, 6\), but skew is for"),
         (VP, M, "noise", {"target": field, "eigenvalues": [1.0]}, "give one of them"),
         (VP, M, "noise", {"eta": -1.0}, "eta = -1.0"),
         (VP, Scalar(1.1), "noise", {"eigenvalues": [1.0, 0.0]}, "smallest variance .* is 0.0"),

@@ -100,6 +100,8 @@ def test_classes_of_ones_own_cannot_be_saved(tmp_path):
 
         transpose = apply
 
+    with pytest.raises(PreconditionError, match="a PCA cannot be saved: expected a precond"):
+        save(pca(np.random.default_rng(0).standard_normal((5, 3))), tmp_path / "own.npz")
     with pytest.raises(PreconditionError, match="a Plain cannot be saved"):
         Plain().save(tmp_path / "own.npz")
     assert not list(tmp_path.iterdir())
@@ -119,7 +121,7 @@ def test_bad_files_are_sentences(tmp_path):
     Statistics.from_images(np.ones((2, 3, 3))).save(tmp_path / "statistics.npz")
     with pytest.raises(PreconditionError, match="header names another format"):
         load(tmp_path / "statistics.npz")
-    for missing in (tmp_path / "none.npz", "a\0b", tmp_path):
+    for missing in (tmp_path / "none.npz", "a\0b", tmp_path, 5):
         with pytest.raises(PreconditionError, match="cannot be read"):
             load(missing)
     for unwritable in (tmp_path / "none" / "x.npz", "a\0b"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgmsolve.errors import PreconditionError, StabilityWarning
+from sgmsolve.errors import PreconditionError
 from sgmsolve.precondition import (
     PDS,
     TDAS,
@@ -280,6 +280,13 @@ REFUSED = {
     "alpha": (lambda: PDS.from_images(images((4, 4)), alpha=1), "number > 1"),
     "infinite alpha": (lambda: PDS.from_images(images((4, 4)), alpha=np.inf), "finite number"),
     "filter": (lambda: PDS.from_images(images((4, 4)), filters="spaces"), "Did you mean 'space'"),
+    "alpha in words": (lambda: PDS.from_images(images((4, 4)), alpha="5"), "alpha is '5'"),
+    "filters": (lambda: PDS.from_images(images((4, 4)), filters=None), "filters is None, expected"),
+    "data range": (
+        lambda: PDS.from_images(images((4, 4)), data_range=(1, 0)),
+        r"data_range is \(1, 0\), expected \(low, high\)",
+    ),
+    "no option": (lambda: PDS.from_spectrum(lopsided()), r"real images is one\), or average the"),
     "no filter": (lambda: PDS.from_images(images((4, 4)), filters=()), "filters is empty"),
     "norm": (lambda: PDS.from_images(images((4, 4)), normalisation="max"), "eccv, released"),
     "black": (lambda: PDS.from_images(np.zeros((3, 4, 4))), "all images are 0"),
@@ -334,30 +341,15 @@ def test_samples_of_another_shape_are_refused(name):
         m.matrix((5, 12))
 
 
-def test_gains_under_the_stability_bound():
-    edge = 0.7071
+def test_whole_numbers_are_refused_rather_than_cut_off():
     for m in (
-        Scalar(edge),
-        Diagonal(np.array([1.0, edge])),
-        PDS((4, 4), space=edge * np.ones((4, 4))),
+        PDS.from_images(images((4, 4))),
+        Diagonal(np.full((4, 4), 1.1)),
+        SkewMatrix(np.triu(np.ones((16, 16)), 1) - np.tril(np.ones((16, 16)), -1), (4, 4)),
     ):
-        with pytest.raises(PreconditionError, match=r"eigenvalue of M M\^T is 0\.5, but"):
-            m.check_stable("published")
-        for where in ("exact-split", "noise", "corrector", "forward"):
-            m.check_stable(where)
-    Scalar(0.7072).check_stable("published")
-    Skew((5,), (1,), 1.0).check_stable("published")  # nothing is known of a skew matrix
-    for where in ("published", "noise", "corrector", "forward"):
-        with pytest.raises(PreconditionError, match="M is singular"):
-            Scalar(0.0).check_stable(where)
-    Scalar(0.0).check_stable("exact-split")
-    with pytest.raises(PreconditionError, match="Did you mean 'noise'"):
-        Scalar(1.0).check_stable("nose")
-    low = np.full((33, 32), 0.9)
-    low[0, 0] = 1.5
-    with pytest.warns(StabilityWarning, match=r"at least 0\.2362"):
-        SpaceFrequency((33, 32), 0.6 * low, low + 0 * low).check_stable("published")
-    SpaceFrequency((33, 32), low, low).check_stable("published")
+        for x in (np.ones((1, 4, 4), dtype=int), torch.ones((1, 4, 4), dtype=torch.int32)):
+            with pytest.raises(PreconditionError, match=r"type (torch\.)?int\d\d, expected float"):
+                m.apply(x)
 
 
 def test_large_and_shapeless_matrices_are_refused():

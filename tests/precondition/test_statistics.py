@@ -104,6 +104,26 @@ def test_statistics_of_a_field_are_those_of_its_images():
     np.testing.assert_allclose(by_array.frequency, made.frequency, rtol=1e-12)
 
 
+def test_a_range_is_mapped_exactly():
+    x = images((2, 4, 5), 7)
+    found = Statistics.from_images(3 * x - 1).mapped((-1, 2), (0, 1))
+    direct = Statistics.from_images(x)
+    for name in ("power", "second", "mean"):
+        np.testing.assert_allclose(getattr(found, name), getattr(direct, name), rtol=1e-12)
+    np.testing.assert_allclose([found.low, found.high], [direct.low, direct.high], atol=1e-14)
+    field = GaussianField.power_law((6, 6), variance=0.05, mean=-0.2)
+    mapped = PDS.from_spectrum(field, filters=("frequency", "space"), data_range=(-1, 1))
+    by_hand = PDS.from_spectrum(
+        field.eigenvalues.reshape(6, 6) / 4, 0.4, filters=("frequency", "space")
+    )
+    np.testing.assert_allclose(mapped.frequency, by_hand.frequency, rtol=1e-12)
+    np.testing.assert_allclose(mapped.space, by_hand.space, rtol=1e-12)
+    same = PDS.from_images(2 * x - 1, data_range=(-1, 1))
+    np.testing.assert_allclose(same.frequency, PDS.from_images(x).frequency, rtol=1e-12)
+    with pytest.raises(PreconditionError, match=r"from -0\.99.* expected 0 to 1"):
+        PDS.from_images(2 * x - 1)
+
+
 def test_statistics_of_principal_components_are_those_of_the_images():
     x = images((2, 4, 5), 60)
     fit, found = pca(x), Statistics.from_images(x)
@@ -118,6 +138,7 @@ def test_statistics_of_principal_components_are_those_of_the_images():
         (-np.ones((4, 4)), 0.0, "smallest entry -1"),
         (np.ones((4, 3)), np.ones(4), r"mean has shape \(4,\)"),
         (np.ones(4), 0.0, "spectrum|H, W"),
+        (-np.ones((4, 4)), 0.0, r"in the shape \(4, 4\); complete"),
         (np.arange(16.0).reshape(4, 4), 0.0, "differs between k and -k"),
     ],
 )
@@ -203,6 +224,14 @@ def test_sixteen_bits_are_kept(tmp_path):
     assert folder_statistics(tmp_path, 2, 3).mean == pytest.approx(
         np.full((3, 2, 2), 12345 / 65535), rel=1e-6
     )
+
+
+def test_grey_levels_of_an_unknown_range_are_refused(tmp_path):
+    write(tmp_path / "long.tif", np.full((4, 4), 2**30, dtype=np.int32))
+    with pytest.raises(PreconditionError, match=r"long\.tif cannot be read .*signed or 32-bit"):
+        folder_statistics(tmp_path)
+    write(tmp_path / "long.tif", np.full((4, 4), 12345, dtype=np.uint16))
+    assert folder_statistics(tmp_path).mean == pytest.approx(np.full((1, 4, 4), 12345 / 65535))
 
 
 @pytest.mark.parametrize(
