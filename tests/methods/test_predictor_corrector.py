@@ -178,9 +178,7 @@ def test_the_claim_that_is_measured_is_that_of_the_options(monkeypatch):
     p = problem("gaussian", "edm-start")
     row = order.measure("predictor-corrector", p, corrector="none", final="none")
     assert (row.kind, row.claimed, row.status) == ("weak", 1, "ok")
-    with pytest.raises(
-        AnalysisError, match="claims no weak order with start='published' and these"
-    ):
+    with pytest.raises(AnalysisError, match=r"claims no weak order .* these options"):
         order.measure("predictor-corrector", p)
     still = {"corrector": "none", "final": "none", "preconditioner": Scalar(0.0)}  # no noise
     assert order.measure("predictor-corrector", p, **still).kind == "deterministic"
