@@ -93,9 +93,9 @@ def test_order_reports_rows_and_fails_on_a_wrong_claim(
     assert all(keys <= set(row) for row in rows)
     assert {row["method"] for row in rows} == {"ddim"}
     assert any(row["status"] == "ok" and row["problem"] == "mixture" for row in rows)
-    monkeypatch.setitem(find("ddim").orders, "deterministic", 2)  # type: ignore[arg-type]
+    monkeypatch.setitem(find("heun").orders, "deterministic", 3)  # type: ignore[arg-type]
     capsys.readouterr()
-    assert main(["order", "ddim", "--jobs", "1"]) == 1
+    assert main(["order", "heun", "--jobs", "1"]) == 1
     assert "FAILED" in capsys.readouterr().out
 
 
