@@ -18,7 +18,7 @@ from sgmsolve.errors import AnalysisError
 from sgmsolve.plan import Plan
 from sgmsolve.plan.parts import TRANSPOSED, Word, function
 from sgmsolve.precondition.transform import FourierTransform, same_transform
-from sgmsolve.target.gaussian import AbstractGaussian
+from sgmsolve.target.gaussian import AbstractGaussian, equal_columns
 
 LARGEST = 1024
 
@@ -37,7 +37,6 @@ class Joint:
     ) -> None:
         lam, mean = target.eigenvalues, target._mean_modes
         columns = [lam, mean, *(part for v in letters.values() for part in (v.real, v.imag))]
-        self.frame = plan.frame
         own = np.zeros_like(mean)
         if plan.frame is not None:
             centre = np.broadcast_to(plan.frame.mean, plan.frame.shape)
@@ -46,12 +45,7 @@ class Joint:
         table = np.stack(columns)
         scale = np.abs(table).max(axis=1, keepdims=True)
         table = np.where(np.abs(table) > 1e-15 * scale, table, 0.0)
-        order = np.lexsort(table[::-1])  # by eigenvalue first
-        first = np.ones(lam.size, dtype=bool)
-        first[1:] = np.diff(table[:, order], axis=1).any(axis=0)
-        starts = np.flatnonzero(first)
-        pick = order[starts]
-        self.count = np.diff(np.append(starts, lam.size))
+        pick, self.count, _ = equal_columns(table)
         self.group = target.mode_index()[pick]
         self.turns = any(np.iscomplexobj(values) for values in letters.values())
         self.lam, self.shift = lam[pick], own[pick]

@@ -53,13 +53,18 @@ def measure_weak(
     Raises: AnalysisError if it claims none.
     """
     record = find(method) if isinstance(method, str) else method
-    claims = record.claims(start)
-    if "weak" not in claims:
-        msg = f"method {record.name!r} claims no weak order; use measure_weak_builder with yours."
-        raise AnalysisError(msg)
     weights = weights or record.weights[0]
     chosen = {"start": start, "weights": weights}
     options |= {key: value for key, value in chosen.items() if key in record.options}
+    where = problem("mixture", interval)
+    first = quietly(lambda p, g: record(p, g, **options), where, FIRST)
+    claims = record.claims_of(first, {**record.options, **options}, LAST)
+    if "weak" not in claims:
+        msg = (
+            f"method {record.name!r} claims no weak order with these options; use "
+            f"measure_weak_builder with yours."
+        )
+        raise AnalysisError(msg)
     return measure_weak_builder(
         lambda p, g: record(p, g, **options),
         claims["weak"],

@@ -7,6 +7,7 @@ of them costs n transforms and one back.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class Acting(NamedTuple):
         """The operators of a plan; gains where all its words are diagonal in one transform."""
         letters = tuple(sorted(plan.operands))
         operators = tuple(plan.operands[letter] for letter in letters)
-        return cls(letters, operators, _gains(plan))
+        return _made(letters, operators, tuple(part.word for part in plan.parts))
 
     def apply(self, operands: dict[Word, Any]) -> Any:
         """Sum over words of the word applied to its array."""
@@ -68,20 +69,26 @@ class Acting(NamedTuple):
         return total
 
 
-def _gains(plan: Plan) -> Gains | None:
+@functools.lru_cache(maxsize=16)
+def _made(letters: tuple[str, ...], operators: tuple[Any, ...], words: tuple[Word, ...]) -> Acting:
+    """One object for all plans with these operators: another grid compiles nothing."""
+    return Acting(letters, operators, _gains(dict(zip(letters, operators, strict=True)), words))
+
+
+def _gains(operands: dict[str, Any], words: tuple[Word, ...]) -> Gains | None:
     """Gains of all words in their common transform, None where there is none."""
-    used = {letter.removesuffix(TRANSPOSED) for part in plan.parts for letter in part.word}
-    found = [plan.operands[letter] for letter in used]
+    used = {letter.removesuffix(TRANSPOSED) for word in words for letter in word}
+    found = [operands[letter] for letter in used]
     transforms = [op.transform for op in found if op.scalar is None]
     if not transforms or any(t is None or not same_transform(t, transforms[0]) for t in transforms):
         return None
     values = {}
-    for part in plan.parts:
+    for word in words:
         total = np.ones(transforms[0].dim)
-        for letter in part.word:
-            operator = plan.operands[letter.removesuffix(TRANSPOSED)]
+        for letter in word:
+            operator = operands[letter.removesuffix(TRANSPOSED)]
             total = total * (operator.eigenvalues if operator.scalar is None else operator.scalar)
-        values[part.word] = total
+        values[word] = total
     return Gains(transforms[0], values)
 
 

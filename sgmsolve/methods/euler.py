@@ -15,7 +15,7 @@ from sgmsolve.methods.sde_multistep import check_stochasticity
 from sgmsolve.methods.stability import GROWTH, SLACK, warn_if_unstable
 from sgmsolve.plan import Plan, PlanBuilder
 from sgmsolve.plan.builder import gram
-from sgmsolve.precondition.places import WHOLE, check_place
+from sgmsolve.precondition.places import WHOLE, check_place, filters_prior
 
 
 def _limits(claims: dict[str, float], options: Any, steps: int) -> dict[str, float]:
@@ -100,7 +100,8 @@ def _euler(
     b = PlanBuilder(
         process, grid, predicts="score", denoise=denoise, draws="increment", operands=operands
     )
-    if M is not None and _filters_prior(process, where, b.times[0]):
+    grows = process.m == 1 and process.alpha(b.times[0]) == 1
+    if M is not None and filters_prior(where, grows):
         b.z = b.operator("M") @ b.z
     for t, s in b.steps():
         x, h, G = b.z, t - s, b.G(t)
@@ -122,10 +123,3 @@ def _drift(b: PlanBuilder, where: str, linear: Any, half: Any, eta: float) -> An
     if where in WHOLE:
         return gram_of @ (linear + (1 + eta**2) * half) + turned
     return linear + (1 + eta**2 * gram_of) @ half + turned
-
-
-def _filters_prior(process: Any, where: str, t: Any) -> bool:
-    """Whether the start is M z: where noise is filtered, unless it has its own stationary law."""
-    if where == "forward":
-        return process.m == 1 and process.alpha(t) == 1
-    return where in ("published", "noise")

@@ -33,7 +33,7 @@ from sgmsolve.methods.multistep import choose
 from sgmsolve.methods.registry import register
 from sgmsolve.plan import Plan, PlanBuilder
 from sgmsolve.precondition.base import WHERE, Preconditioner
-from sgmsolve.precondition.places import WHOLE, check_place
+from sgmsolve.precondition.places import WHOLE, check_place, filters_prior
 
 FINALS = ("auto", "predictor", "plain", "none")
 
@@ -223,7 +223,8 @@ class Assembly:
         """All rows; ``filtered``: start from M z where the place asks for that."""
         b = self.b
         self.find_moves(predictor)
-        filtered = filtered and self._filters_prior()
+        grows = self.process.alpha(b.times[0]) == 1
+        filtered = filtered and self.M is not None and filters_prior(self.where, grows)
         if filtered:
             b.z = act(self.noise, b.z)
         for t, s in b.steps():
@@ -284,9 +285,3 @@ class Assembly:
     def level(self, t: Any) -> Any:
         """The corrector's alpha_j at a time of the grid."""
         return self.moves[t].level if t in self.moves else 1.0
-
-    def _filters_prior(self) -> bool:
-        """Whether the start is M z."""
-        if self.M is None or self.where not in ("published", "noise", "forward"):
-            return False
-        return self.where != "forward" or self.process.alpha(self.b.times[0]) == 1

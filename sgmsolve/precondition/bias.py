@@ -31,6 +31,7 @@ import numpy as np
 
 from sgmsolve.errors import AnalysisError
 from sgmsolve.phi import gauss_legendre
+from sgmsolve.precondition.places import filters_prior
 from sgmsolve.process.base import AbstractProcess, ScalarProcess
 
 PANELS = 24
@@ -158,8 +159,7 @@ class Case:
         """(map of the mean, covariance, the process's own) at t = 0 of (B, s, s) blocks."""
         prior = self.process.starting_covariance(self.start)
         one = np.broadcast_to(np.eye(A.shape[-1]), A.shape)
-        filtered = self.where != "forward" or self.still
-        V = kron(prior, A if filtered else one)
+        V = kron(prior, A if filters_prior(self.where, self.still) else one)
         loading = np.asarray(self.process.loading(self.start), dtype=np.float64)
         X = kron(loading[:, None], one)
         modes = Modes(self.process, self.where != "noise", A, Lambda, float(self.eta))

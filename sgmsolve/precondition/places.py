@@ -16,6 +16,14 @@ WHOLE = ("published", "forward")
 """Places at which M M^T multiplies the whole reverse drift, its linear part included."""
 
 
+def filters_prior(where: str, grows: bool) -> bool:
+    """Whether a run starts from M z; ``grows``: noise is added to data that do not shrink.
+
+    A preconditioned forward process whose data shrink has the plain stationary law.
+    """
+    return where in ("published", "noise") or (where == "forward" and grows)
+
+
 def check_place(preconditioner: Any, where: Any, skew: Any) -> None:
     """Refuse an unknown place, operators that are none, and an S that changes a law.
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from sgmsolve.model.base import linear_combination
 from sgmsolve.precondition.base import Preconditioner
-from sgmsolve.precondition.places import WHOLE, check_place, check_skew
+from sgmsolve.precondition.places import WHOLE, check_place, check_skew, filters_prior
 from sgmsolve.reverse._checks import State
 
 
@@ -91,8 +91,7 @@ class Entry:
 
     def starting(self, z: State, grows: bool) -> State:
         """A draw of the process's own prior made one of this place's, see ``ReverseSDE``."""
-        filtered = self.where in ("published", "noise") or (self.where == "forward" and grows)
-        return self.colour(z) if filtered else z
+        return self.colour(z) if filters_prior(self.where, grows) else z
 
 
 def make_entry(preconditioner: Any, where: Any, skew: Any, *, silent: bool = False) -> Entry | None:

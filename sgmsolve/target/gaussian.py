@@ -73,14 +73,8 @@ class AbstractGaussian(AbstractTarget):
         if self._grouped is None:
             m = self._mean_modes
             m = np.where(np.abs(m) > 1e-15 * np.linalg.norm(m), m, 0.0)
-            order = np.lexsort((m, self.eigenvalues))
-            lam, m = self.eigenvalues[order], m[order]
-            first = np.ones(lam.size, dtype=bool)
-            first[1:] = (np.diff(lam) != 0) | (np.diff(m) != 0)
-            starts = np.flatnonzero(first)
-            self._index = np.empty(lam.size, dtype=np.int64)
-            self._index[order] = np.cumsum(first) - 1
-            self._grouped = lam[starts], m[starts], np.diff(np.append(starts, lam.size))
+            pick, count, self._index = equal_columns(np.stack([self.eigenvalues, m]))
+            self._grouped = self.eigenvalues[pick], m[pick], count
         lam, m, count = self._grouped
         return lam.copy(), m.copy(), count.copy()
 
@@ -249,6 +243,20 @@ class Gaussian(AbstractGaussian):
         full = np.broadcast_to(mu, transform.shape).copy()
         AbstractGaussian.__init__(made, full, lam.reshape(-1).copy(), transform)
         return made
+
+
+def equal_columns(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups of equal columns, sorted by row 0, then row 1, ...: (members, counts, index).
+
+    One member and the size of each group, and the group that each column is in.
+    """
+    order = np.lexsort(table[::-1])
+    first = np.ones(table.shape[1], dtype=bool)
+    first[1:] = np.diff(table[:, order], axis=1).any(axis=0)
+    starts = np.flatnonzero(first)
+    index = np.empty(table.shape[1], dtype=np.int64)
+    index[order] = np.cumsum(first) - 1
+    return order[starts], np.diff(np.append(starts, table.shape[1])), index
 
 
 def eigendecomposition(matrix: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

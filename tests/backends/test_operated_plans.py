@@ -173,6 +173,21 @@ def test_what_does_not_fit_is_said_before_the_run() -> None:
         sgmsolve.solve(frame, FIELD.model(VP()), np.zeros((2, 24)))
 
 
+def test_another_grid_compiles_nothing() -> None:
+    """Under jax a plan on another grid with the same operators runs the program that is there."""
+    jax = pytest.importorskip("jax")
+    from sgmsolve.backends import jax_scan
+
+    plans = [preconditioned(M=FILTER, steps=4, filtered=f) for f in (True, False)]
+    plans[1] = plans[1].replace(t=0.9 * plans[1].t, nodes=())
+    model, x = FIELD.model(PROCESS), jax.numpy.asarray(X)
+    results = [np.asarray(sgmsolve.solve(plan, model, x).x) for plan in plans]
+    assert np.abs(results[0] - results[1]).max() > 1
+    assert len(jax_scan._compiled[model]) == 1
+    (program,) = jax_scan._compiled[model].values()
+    assert program._cache_size() == 1
+
+
 def test_states_of_other_operators_are_not_resumed() -> None:
     model = FIELD.model(PROCESS)
     stopped = sgmsolve.solve(preconditioned(M=FILTER), model, X, callback=lambda step: True)

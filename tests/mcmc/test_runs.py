@@ -50,10 +50,11 @@ def test_levels_drift_upwards_in_many_dimensions() -> None:
     assert np.isclose(median[99], (0.5**4 + 0.5**2 * 100 / 2) ** 0.25, rtol=0.03)
 
 
-def test_restart_after_inverts_the_formula() -> None:
-    n = restart_after(0.3, 0.7, 1.5)
-    assert (0.7**4 + 0.3**2 * n / 2) ** 0.25 <= 1.5 * 0.7
-    assert (0.7**4 + 0.3**2 * (n + 1) / 2) ** 0.25 > 1.5 * 0.7
+@pytest.mark.parametrize("eta", [0.3, 0.003])
+def test_restart_after_inverts_the_formula(eta) -> None:
+    n = restart_after(eta, 0.7, 1.5)
+    assert (0.7**4 + eta**2 * n / 2) ** 0.25 <= 1.5 * 0.7
+    assert (0.7**4 + eta**2 * (n + 1) / 2) ** 0.25 > 1.5 * 0.7
 
 
 def test_restarts_bring_the_level_back_and_are_counted() -> None:
